@@ -1,0 +1,130 @@
+// Machine: puts KVM, memory, the bus, devices, a kernel and vCPU threads together.
+#ifndef STASIS_VMM_MACHINE_H_
+#define STASIS_VMM_MACHINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "vmm/boot/discovery.h"
+#include "vmm/boot/kernel_image.h"
+#include "vmm/device/device.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/platform/device_tree.h"
+#include "vmm/topology/topology.h"
+
+namespace stasis {
+
+struct MachineConfig {
+  Topology topology;
+  uint64_t memory_bytes = uint64_t{512} << 20;
+  bool huge_pages = false;
+  Discovery discovery = Discovery::kAcpi;  // resolved: kAuto is refused
+};
+
+// How the life of a machine ended. Every kind has its own name in verdicts and dumps.
+enum class EndKind {
+  kPowerOff,       // the guest powered off
+  kReset,          // the guest asked for a reset
+  kPanic,          // the guest kernel or agent notified a panic
+  kTripleFault,    // KVM_EXIT_SHUTDOWN
+  kInternalError,  // KVM_EXIT_INTERNAL_ERROR
+  kFailEntry,      // KVM_EXIT_FAIL_ENTRY
+  kUnknownExit,    // an exit reason that this program does not handle
+  kHostError,      // an ioctl failed
+  kStopped,        // Stop() was called
+};
+
+// "power-off", "triple-fault", ...
+absl::string_view EndKindName(EndKind kind);
+
+struct MachineEnd {
+  EndKind kind = EndKind::kStopped;
+  int vcpu = -1;          // the vCPU that brought it about, -1: none
+  std::string message;    // one line: exit reason with its numbers, errno text
+  std::string registers;  // of that vCPU, for fatal exits; several lines, else empty
+};
+
+struct VcpuStats {
+  uint64_t exits = 0;       // KVM_RUN returns
+  uint64_t mmio_exits = 0;
+  uint64_t port_exits = 0;
+  pid_t thread_id = 0;      // for run delay and CPU time in /proc
+};
+
+// What a device factory is given. Both outlive the device.
+struct DeviceContext {
+  const GuestMemory* memory;
+  InterruptLine* interrupt;  // null for a port device without an interrupt
+};
+using DeviceFactory =
+    std::function<absl::StatusOr<std::unique_ptr<BusDevice>>(const DeviceContext&)>;
+
+// Use: Create, Add..., LoadLinux, Start, Wait. One thread calls these; Stop and NotifyEnd may be
+// called from any thread. The destructor stops and joins what still runs.
+class Machine {
+ public:
+  static absl::StatusOr<std::unique_ptr<Machine>> Create(const MachineConfig& config);
+  virtual ~Machine() = default;
+
+  virtual const GuestMemory& memory() const = 0;
+  virtual const MachineConfig& config() const = 0;
+
+  // Adds a device in an MMIO window of `size` bytes with an interrupt of its own; the address and
+  // the interrupt are the platform's choice. `compatible` is the device-tree name ("virtio,mmio").
+  virtual absl::StatusOr<BusDevice*> AddMmioDevice(const std::string& name,
+                                                   const std::string& compatible, uint64_t size,
+                                                   const DeviceFactory& factory) = 0;
+
+  // Adds a device at fixed port addresses (x86_64 only: Unimplemented elsewhere). `gsi` < 0: no
+  // interrupt.
+  virtual absl::StatusOr<BusDevice*> AddPortDevice(const std::string& name,
+                                                   const std::string& compatible, uint16_t base,
+                                                   uint16_t size, int gsi,
+                                                   const DeviceFactory& factory) = 0;
+
+  // Finishes the device tree, builds the bus by walking it, describes it to the guest in the way of
+  // config().discovery, and loads the kernel. No device can be added afterwards. `cmdline` gets the
+  // words that the discovery needs appended.
+  virtual absl::Status LoadLinux(const KernelImage& kernel, const std::string& cmdline,
+                                 absl::Span<const uint8_t> initrd) = 0;
+
+  // As LoadLinux, for tests and probes: copies `code` to `at` (below 1 MiB) and starts the first
+  // vCPU there in 64-bit mode with identity-mapped low memory, rsp at `at`, interrupts off.
+  virtual absl::Status LoadPayload(absl::Span<const uint8_t> code, GuestAddress at) = 0;
+
+  // Valid after LoadLinux or LoadPayload.
+  virtual const DeviceTree& device_tree() const = 0;
+  virtual const std::string& kernel_cmdline() const = 0;
+  // Tables given to the guest by signature ("FACP", "DSDT", ...); empty without ACPI.
+  virtual std::vector<std::pair<std::string, std::string>> acpi_tables() const = 0;
+
+  // Starts one thread per vCPU. `on_end` is called once, on a vCPU thread or on the thread that
+  // called Stop, as soon as the end is known; it must not call Wait.
+  virtual absl::Status Start(std::function<void(const MachineEnd&)> on_end) = 0;
+
+  // Ends the machine from outside; the first end wins.
+  virtual void Stop() = 0;
+
+  // For power and panic devices: ends the machine with `kind`. Called on vCPU threads.
+  virtual void NotifyEnd(EndKind kind, const std::string& message) = 0;
+
+  // Blocks until all vCPU threads are gone.
+  virtual MachineEnd Wait() = 0;
+
+  virtual std::vector<VcpuStats> Stats() const = 0;
+  // When the first KVM_RUN was entered (CLOCK_MONOTONIC); InfiniteFuture before.
+  virtual absl::Time first_run() const = 0;
+  // CPU time of this process until then.
+  virtual absl::Duration cpu_time_until_first_run() const = 0;
+};
+
+}  // namespace stasis
+
+#endif  // STASIS_VMM_MACHINE_H_
