@@ -102,9 +102,8 @@ int EventLoop::NextTimeoutMs() const {
   for (const auto& [id, timer] : timers_) first = std::min(first, timer.due);
   const absl::Duration left = std::max(first - MonotonicNow(), absl::ZeroDuration());
   // Rounded up, so that the loop does not spin through the last millisecond.
-  return static_cast<int>(
-      std::min<int64_t>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))),
-                        int64_t{1} << 30));
+  return static_cast<int>(std::min<int64_t>(
+      absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))), int64_t{1} << 30));
 }
 
 void EventLoop::RunTimers() {
@@ -136,22 +135,31 @@ void EventLoop::RunTasks() {
 }
 
 void EventLoop::Run() {
-  epoll_event events[32];
-  while (true) {
-    RunTasks();
-    RunTimers();
-    {
-      absl::MutexLock lock(&mutex_);
-      if (stopped_) return;
-    }
-    const int count = epoll_wait(epoll_fd_, events, std::size(events), NextTimeoutMs());
-    for (int i = 0; i < count; ++i) {
-      auto it = callbacks_.find(events[i].data.fd);
-      if (it == callbacks_.end()) continue;
-      std::shared_ptr<FdCallback> callback = it->second;  // outlives a Remove from inside
-      (*callback)(events[i].events);
-    }
+  while (RunOnce(absl::InfiniteDuration())) {
   }
+}
+
+bool EventLoop::RunOnce(absl::Duration timeout) {
+  RunTasks();
+  RunTimers();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return false;
+  }
+  int wait_ms = NextTimeoutMs();
+  if (timeout != absl::InfiniteDuration()) {
+    const int limit_ms = static_cast<int>(absl::ToInt64Milliseconds(timeout));
+    wait_ms = wait_ms < 0 ? limit_ms : std::min(wait_ms, limit_ms);
+  }
+  epoll_event events[32];
+  const int count = epoll_wait(epoll_fd_, events, std::size(events), wait_ms);
+  for (int i = 0; i < count; ++i) {
+    auto it = callbacks_.find(events[i].data.fd);
+    if (it == callbacks_.end()) continue;
+    std::shared_ptr<FdCallback> callback = it->second;  // outlives a Remove from inside
+    (*callback)(events[i].events);
+  }
+  return true;
 }
 
 }  // namespace stasis

@@ -47,6 +47,10 @@ class EventLoop {
   void Run();
   void Stop();
 
+  // One turn: tasks, timers, then descriptors that are ready within `timeout`. False after Stop().
+  // Lets a test act as the loop's thread without starting one.
+  bool RunOnce(absl::Duration timeout);
+
  private:
   struct Timer {
     absl::Time due;
