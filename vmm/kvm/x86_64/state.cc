@@ -1,0 +1,123 @@
+#include "vmm/kvm/x86_64/state.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "absl/strings/str_format.h"
+
+namespace stasis::kvm {
+namespace {
+
+constexpr size_t kMaxCpuidEntries = 256;
+
+// kvm_cpuid2 ends in a flexible array; this is its layout with room.
+struct CpuidBuffer {
+  uint32_t nent = 0;
+  uint32_t padding = 0;
+  kvm_cpuid_entry2 entries[kMaxCpuidEntries];
+};
+
+template <typename T>
+absl::StatusOr<T> Get(const Vcpu& vcpu, unsigned long request, absl::string_view name) {
+  T value = {};
+  absl::StatusOr<int> done = Ioctl(vcpu.fd(), request, name, &value);
+  if (!done.ok()) return done.status();
+  return value;
+}
+
+template <typename T>
+absl::Status Set(const Vcpu& vcpu, unsigned long request, absl::string_view name, const T& value) {
+  T copy = value;  // the UAPI takes a pointer to non-const
+  return Ioctl(vcpu.fd(), request, name, &copy).status();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<kvm_cpuid_entry2>> SupportedCpuid(const Kvm& kvm) {
+  auto buffer = std::make_unique<CpuidBuffer>();
+  buffer->nent = kMaxCpuidEntries;
+  absl::StatusOr<int> done =
+      Ioctl(kvm.fd(), KVM_GET_SUPPORTED_CPUID, "KVM_GET_SUPPORTED_CPUID", buffer.get());
+  if (!done.ok()) return done.status();
+  return std::vector<kvm_cpuid_entry2>(buffer->entries, buffer->entries + buffer->nent);
+}
+
+absl::Status SetRealModeAreas(const Vm& vm, uint64_t tss_address, uint64_t identity_map_address) {
+  absl::StatusOr<int> done = Ioctl(vm.fd(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR",
+                                   &identity_map_address);
+  if (!done.ok()) return done.status();
+  return Ioctl(vm.fd(), KVM_SET_TSS_ADDR, "KVM_SET_TSS_ADDR",
+               static_cast<unsigned long>(tss_address))
+      .status();
+}
+
+absl::Status CreateFullIrqChip(const Vm& vm, bool with_pit) {
+  absl::StatusOr<int> done = Ioctl(vm.fd(), KVM_CREATE_IRQCHIP, "KVM_CREATE_IRQCHIP");
+  if (!done.ok() || !with_pit) return done.status();
+  kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY};
+  return Ioctl(vm.fd(), KVM_CREATE_PIT2, "KVM_CREATE_PIT2", &config).status();
+}
+
+absl::Status CreateSplitIrqChip(const Vm& vm, uint32_t pins) {
+  kvm_enable_cap enable = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {pins}};
+  return Ioctl(vm.fd(), KVM_ENABLE_CAP, "KVM_ENABLE_CAP of KVM_CAP_SPLIT_IRQCHIP", &enable)
+      .status();
+}
+
+absl::Status SetCpuid(const Vcpu& vcpu, absl::Span<const kvm_cpuid_entry2> entries) {
+  if (entries.size() > kMaxCpuidEntries) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("KVM_SET_CPUID2: %d entries, at most %d", entries.size(),
+                        kMaxCpuidEntries));
+  }
+  auto buffer = std::make_unique<CpuidBuffer>();
+  buffer->nent = entries.size();
+  std::copy(entries.begin(), entries.end(), buffer->entries);
+  return Ioctl(vcpu.fd(), KVM_SET_CPUID2, "KVM_SET_CPUID2", buffer.get()).status();
+}
+
+absl::StatusOr<kvm_regs> GetRegs(const Vcpu& vcpu) {
+  return Get<kvm_regs>(vcpu, KVM_GET_REGS, "KVM_GET_REGS");
+}
+absl::Status SetRegs(const Vcpu& vcpu, const kvm_regs& regs) {
+  return Set(vcpu, KVM_SET_REGS, "KVM_SET_REGS", regs);
+}
+absl::StatusOr<kvm_sregs> GetSregs(const Vcpu& vcpu) {
+  return Get<kvm_sregs>(vcpu, KVM_GET_SREGS, "KVM_GET_SREGS");
+}
+absl::Status SetSregs(const Vcpu& vcpu, const kvm_sregs& sregs) {
+  return Set(vcpu, KVM_SET_SREGS, "KVM_SET_SREGS", sregs);
+}
+absl::StatusOr<kvm_lapic_state> GetLapic(const Vcpu& vcpu) {
+  return Get<kvm_lapic_state>(vcpu, KVM_GET_LAPIC, "KVM_GET_LAPIC");
+}
+absl::Status SetLapic(const Vcpu& vcpu, const kvm_lapic_state& lapic) {
+  return Set(vcpu, KVM_SET_LAPIC, "KVM_SET_LAPIC", lapic);
+}
+absl::StatusOr<kvm_mp_state> GetMpState(const Vcpu& vcpu) {
+  return Get<kvm_mp_state>(vcpu, KVM_GET_MP_STATE, "KVM_GET_MP_STATE");
+}
+
+absl::Status SetMsr(const Vcpu& vcpu, uint32_t index, uint64_t value) {
+  // kvm_msrs ends in a flexible array; this is its layout with one entry.
+  struct {
+    uint32_t nmsrs;
+    uint32_t padding;
+    kvm_msr_entry entry;
+  } msrs = {.nmsrs = 1, .padding = 0, .entry = {.index = index, .data = value}};
+  absl::StatusOr<int> count = Ioctl(vcpu.fd(), KVM_SET_MSRS, "KVM_SET_MSRS", &msrs);
+  if (!count.ok()) return count.status();
+  // The ioctl returns how many were set and is silent about the first that was not.
+  if (*count != 1) {
+    return absl::InternalError(absl::StrFormat("KVM_SET_MSRS: MSR %#x refused", index));
+  }
+  return absl::OkStatus();
+}
+
+std::optional<uint32_t> TscKhz(const Vcpu& vcpu) {
+  absl::StatusOr<int> khz = Ioctl(vcpu.fd(), KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ");
+  if (!khz.ok() || *khz <= 0) return std::nullopt;
+  return static_cast<uint32_t>(*khz);
+}
+
+}  // namespace stasis::kvm
