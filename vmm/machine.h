@@ -12,51 +12,15 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "vmm/boot/discovery.h"
 #include "vmm/boot/kernel_image.h"
 #include "vmm/device/device.h"
+#include "vmm/machine_config.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/device_tree.h"
-#include "vmm/topology/topology.h"
+#include "vmm/vcpu/machine_end.h"
+#include "vmm/vcpu/vcpu_thread.h"
 
 namespace stasis {
-
-struct MachineConfig {
-  Topology topology;
-  uint64_t memory_bytes = uint64_t{512} << 20;
-  bool huge_pages = false;
-  Discovery discovery = Discovery::kAcpi;  // resolved: kAuto is refused
-};
-
-// How the life of a machine ended. Every kind has its own name in verdicts and dumps.
-enum class EndKind {
-  kPowerOff,       // the guest powered off
-  kReset,          // the guest asked for a reset
-  kPanic,          // the guest kernel or agent notified a panic
-  kTripleFault,    // KVM_EXIT_SHUTDOWN
-  kInternalError,  // KVM_EXIT_INTERNAL_ERROR
-  kFailEntry,      // KVM_EXIT_FAIL_ENTRY
-  kUnknownExit,    // an exit reason that this program does not handle
-  kHostError,      // an ioctl failed
-  kStopped,        // Stop() was called
-};
-
-// "power-off", "triple-fault", ...
-absl::string_view EndKindName(EndKind kind);
-
-struct MachineEnd {
-  EndKind kind = EndKind::kStopped;
-  int vcpu = -1;          // the vCPU that brought it about, -1: none
-  std::string message;    // one line: exit reason with its numbers, errno text
-  std::string registers;  // of that vCPU, for fatal exits; several lines, else empty
-};
-
-struct VcpuStats {
-  uint64_t exits = 0;       // KVM_RUN returns
-  uint64_t mmio_exits = 0;
-  uint64_t port_exits = 0;
-  pid_t thread_id = 0;      // for run delay and CPU time in /proc
-};
 
 // What a device factory is given. Both outlive the device.
 struct DeviceContext {
