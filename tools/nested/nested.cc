@@ -1,0 +1,256 @@
+#include "tools/nested/nested.h"
+
+#include <errno.h>
+#include <glog/logging.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tools/nested/emulator.h"
+#include "tools/nested/host_kernel.h"
+#include "tools/nested/initramfs.h"
+#include "tools/nested/protocol.h"
+#include "tools/nested/session.h"
+#include "tools/nested/terminal.h"
+
+namespace stasis {
+namespace {
+
+namespace fs = std::filesystem;
+using nested::Emulator;
+using nested::EmulatorConfig;
+using nested::HostKernel;
+using nested::OwnedFd;
+using nested::SessionEnd;
+using nested::SessionReport;
+
+constexpr char kInNested[] = "STASIS_IN_NESTED";
+constexpr size_t kMaxWritable = 16;
+// Nothing to mitigate in a machine that runs one program of ours; every mitigation costs emulated
+// instructions. A panic ends the emulator at once (-no-reboot).
+constexpr char kCommandLine[] = "console=ttyS0 quiet mitigations=off panic=-1";
+
+std::string EnvironmentOr(const char* name, const char* fallback) {
+  const char* value = std::getenv(name);
+  return value == nullptr || *value == '\0' ? fallback : value;
+}
+
+absl::StatusOr<std::string> RealPath(const std::string& path) {
+  std::error_code error;
+  std::string real = fs::canonical(path, error).string();
+  if (!error) return real;
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.message()));
+}
+
+// The program's own /proc, /sys and /dev hide those of this machine.
+absl::Status CheckVisible(const std::string& path) {
+  auto real = RealPath(path);
+  if (!real.ok()) return real.status();
+  for (const char* hidden : {"/proc", "/sys", "/dev"}) {
+    if (*real == hidden || absl::StartsWith(*real, absl::StrCat(hidden, "/"))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, " is not a file of this machine that the nested lane can share (",
+                       *real, "); copy it to a regular file first"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<nested::Order> MakeOrder(const NestedOptions& options) {
+  if (options.argv.empty() || !absl::StartsWith(options.argv[0], "/")) {
+    return absl::InvalidArgumentError("the program to run inside needs an absolute path");
+  }
+  if (options.writable.size() > kMaxWritable) {
+    return absl::InvalidArgumentError(absl::StrCat(options.writable.size(),
+                                                   " writable directories; at most ", kMaxWritable,
+                                                   " can be shared"));
+  }
+  nested::Order order;
+  order.argv = options.argv;
+  order.env = options.env;
+  order.env.emplace_back(kInNested, "1");
+  auto directory = RealPath(options.working_directory.empty() ? "." : options.working_directory);
+  if (!directory.ok()) return directory.status();
+  order.working_directory = *directory;
+  for (const std::string& path : options.readable) {
+    if (auto status = CheckVisible(path); !status.ok()) return status;
+  }
+  for (const std::string& path : options.writable) {
+    if (auto status = CheckVisible(path); !status.ok()) return status;
+    order.writable.push_back(*RealPath(path));
+    if (!fs::is_directory(order.writable.back())) {
+      return absl::InvalidArgumentError(absl::StrCat(path, " is not a directory"));
+    }
+  }
+  order.terminal[0] = isatty(options.stdin_fd) != 0;
+  order.terminal[1] = isatty(options.stdout_fd) != 0;
+  order.terminal[2] = isatty(options.stderr_fd) != 0;
+  order.raw = options.interactive && order.terminal[0];
+  for (int fd : {options.stdin_fd, options.stderr_fd, options.stdout_fd}) {
+    if (isatty(fd)) order.window = nested::WindowOf(fd);
+  }
+  return order;
+}
+
+// Everything that a start needs and that stays the same when it is started again.
+struct Plan {
+  EmulatorConfig config;
+  OwnedFd initramfs;
+  bool raw = false;
+  bool read_stdin = false;
+};
+
+absl::StatusOr<HostKernel> ChooseKernel(const NestedHost& host) {
+  const std::string name = host.kernel_directory.empty() ? EnvironmentOr("STASIS_NESTED_KERNEL", "")
+                                                         : host.kernel_directory;
+  return nested::FindHostKernel(name, nested::KernelCacheDirectory());
+}
+
+absl::StatusOr<Plan> MakePlan(const NestedOptions& options) {
+  auto order = MakeOrder(options);
+  if (!order.ok()) return order.status();
+  auto emulator = nested::FindEmulator();
+  if (!emulator.ok()) return emulator.status();
+  auto kernel = ChooseKernel(options.host);
+  if (!kernel.ok()) return kernel.status();
+  auto initramfs = nested::BuildInitramfs(*order, kernel->modules, options.host.kvm_amd_options);
+  if (!initramfs.ok()) return initramfs.status();
+  Plan plan;
+  plan.initramfs = OwnedFd(*initramfs);
+  plan.raw = order->raw;
+  plan.read_stdin = order->raw || !order->terminal[0];
+  plan.config = {.program = *emulator,
+                 .machine = options.host.machine,
+                 .cpu = options.host.cpu,
+                 .kernel = kernel->image,
+                 .initramfs_fd = *initramfs,
+                 .append = absl::StrCat(kCommandLine, " ", options.host.append),
+                 .memory_mib = options.memory_mib,
+                 .writable = order->writable};
+  return plan;
+}
+
+// Returns the path, or what kept it from being written.
+std::string WriteEvidence(const NestedOptions& options, const std::string& text) {
+  static std::atomic<int> count{0};
+  const std::string directory =
+      !options.evidence_directory.empty()
+          ? options.evidence_directory
+          : EnvironmentOr("TEST_UNDECLARED_OUTPUTS_DIR", EnvironmentOr("TMPDIR", "/tmp").c_str());
+  const std::string path =
+      absl::StrCat(directory, "/stasis-nested-", getpid(), "-", ++count, ".log");
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  return file ? path : absl::StrCat("(could not write ", path, ": ", strerror(errno), ")");
+}
+
+std::string LastLines(const std::string& text) {
+  constexpr size_t kBytes = 400;
+  return text.size() > kBytes ? text.substr(text.size() - kBytes) : text;
+}
+
+absl::Status LaneFault(const NestedOptions& options, const Plan& plan, const SessionReport& report,
+                       Emulator& emulator) {
+  const bool died = report.end == SessionEnd::kDied;
+  const std::string registers = died ? "" : emulator.SampleRegisters(3);
+  const std::string ended = emulator.Kill();
+  const std::string evidence =
+      absl::StrCat("emulated host: ", report.reason, "\nkernel: ", plan.config.kernel, " ",
+                   report.host_kernel, "\nmachine: ", plan.config.machine,
+                   ", cpu: ", plan.config.cpu, "\ncommand line: ", plan.config.append,
+                   "\nbeats: ", report.beats, "\nemulator: ", died ? ended : "was running", "\n",
+                   emulator.ErrorOutput(), "\n== console\n", report.console, "\n", registers);
+  const std::string path = WriteEvidence(options, evidence);
+  const std::string text = absl::StrCat(
+      "nested lane: the emulated host ", died ? absl::StrCat("died (", ended, ")") : report.reason,
+      "; a fault of the lane, not of what ran in it; evidence in ", path,
+      died ? absl::StrCat("; last output: ", LastLines(emulator.ErrorOutput()),
+                          LastLines(report.console))
+           : "");
+  return report.end == SessionEnd::kTimeLimit
+             ? absl::DeadlineExceededError(absl::StrCat("nested lane: ", report.reason,
+                                                        " reached; state of the emulated host in ",
+                                                        path))
+             : absl::UnavailableError(text);
+}
+
+struct Attempt {
+  absl::StatusOr<NestedResult> result;
+  bool touched = true;  // bytes of stdin or of the output have moved
+  bool hung = false;
+};
+
+Attempt RunOnce(const NestedOptions& options, const Plan& plan, int signals, absl::Time start) {
+  auto emulator = Emulator::Start(plan.config);
+  if (!emulator.ok()) return {emulator.status()};
+  const nested::Channels& channels = (*emulator)->channels();
+  nested::SessionFds fds = {.control = channels.control.get(),
+                            .in = channels.in.get(),
+                            .out = channels.out.get(),
+                            .err = channels.err.get(),
+                            .console = channels.console.get(),
+                            .ended = (*emulator)->pidfd(),
+                            .signals = signals,
+                            .stdin_fd = plan.read_stdin ? options.stdin_fd : -1,
+                            .stdout_fd = options.stdout_fd,
+                            .stderr_fd = options.stderr_fd};
+  const nested::SessionLimits limits = {
+      .time = options.time_limit, .silence = options.silence_limit, .boot = options.boot_limit};
+  const SessionReport report = nested::Session(fds, limits, start).Run();
+  Attempt attempt;
+  attempt.touched = report.bytes_in + report.bytes_out > 0;
+  attempt.hung = report.end == SessionEnd::kHung;
+  switch (report.end) {
+    case SessionEnd::kExited:
+    case SessionEnd::kInterrupted:
+      attempt.result = NestedResult{.exit_code = report.exit_code,
+                                    .host_kernel = report.host_kernel,
+                                    .start_up = report.start_up,
+                                    .total = absl::Now() - start,
+                                    .longest_silence = report.longest_silence};
+      break;
+    case SessionEnd::kFailed:
+      attempt.result = absl::FailedPreconditionError(absl::StrCat("nested lane: ", report.reason));
+      break;
+    case SessionEnd::kHung:
+    case SessionEnd::kDied:
+    case SessionEnd::kTimeLimit:
+      attempt.result = LaneFault(options, plan, report, **emulator);
+      break;
+  }
+  return attempt;
+}
+
+}  // namespace
+
+absl::StatusOr<NestedResult> RunNested(const NestedOptions& options) {
+  const absl::Time start = absl::Now();
+  auto plan = MakePlan(options);
+  if (!plan.ok()) return plan.status();
+  nested::SignalPipe signals;
+  nested::RawTerminal raw(plan->raw ? options.stdin_fd : -1);
+  Attempt attempt = RunOnce(options, *plan, signals.fd(), start);
+  if (!attempt.hung || attempt.touched || !options.retry_hang) return attempt.result;
+  LOG(WARNING) << attempt.result.status().message() << "; starting it once more";
+  attempt = RunOnce(options, *plan, signals.fd(), absl::Now());
+  if (attempt.result.ok()) attempt.result->hangs = 1;
+  return attempt.result;
+}
+
+absl::Status CheckNested(const NestedHost& host) {
+  auto emulator = nested::FindEmulator();
+  if (!emulator.ok()) return emulator.status();
+  return ChooseKernel(host).status();
+}
+
+bool InNested() { return std::getenv(kInNested) != nullptr; }
+
+}  // namespace stasis
