@@ -64,7 +64,6 @@ class Bus {
     BusDevice* device = nullptr;
     std::string path;
   };
-  enum class Outcome { kDispatched, kUnclaimed, kStraddling };
 
   Bus() = default;
   absl::Status Claim(BusSpace space, Window window);
@@ -78,7 +77,7 @@ class Bus {
 
   std::vector<Window> mmio_;  // by base, not overlapping
   std::vector<Window> ports_;
-  // Counters are statistics: relaxed. [space][is_write] and [outcome - 1][is_write].
+  // Counters are statistics: relaxed. [is_port][is_write] and [is_straddling][is_write].
   std::array<std::array<std::atomic<uint64_t>, 2>, 2> dispatched_{};
   std::array<std::array<std::atomic<uint64_t>, 2>, 2> missed_{};
   // Each slot is one encoded Miss, set once from 0 by compare-and-swap.

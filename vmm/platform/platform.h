@@ -117,7 +117,10 @@ class PlatformBuilder {
   absl::Status WriteChosen(DeviceTreeWriter& writer) const;
   absl::Status WriteMemory(DeviceTreeWriter& writer) const;
   absl::Status WriteCpus(DeviceTreeWriter& writer) const;
+  absl::Status WriteCpu(DeviceTreeWriter& writer, uint32_t cpu) const;
+  absl::Status WriteCpuMap(DeviceTreeWriter& writer) const;
   absl::Status WriteDistances(DeviceTreeWriter& writer) const;
+  absl::Status WriteBuses(DeviceTreeWriter& writer) const;
   absl::Status WriteDevices(DeviceTreeWriter& writer, bool ports) const;
 
   const PlatformLayout layout_;

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "absl/status/statusor.h"
+#include "vmm/platform/machine_view.h"
 #include "vmm/platform/platform.h"
 
 namespace stasis {
@@ -40,6 +42,10 @@ inline constexpr uint16_t kPowerPort = 0x600;    // 3 ports
 inline constexpr char kIoApicPath[] = "/soc/interrupt-controller@fec00000";
 
 PlatformLayout X86Layout(X86IrqChip chip);
+
+// An APIC ID for the I/O APIC that no CPU has. Error: InvalidArgument (a CPU's ID is above 254,
+// which a kernel without interrupt remapping does not start).
+absl::StatusOr<uint8_t> IoApicId(const MachineView& view);
 
 }  // namespace stasis
 
