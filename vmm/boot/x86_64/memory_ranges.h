@@ -1,0 +1,30 @@
+// Contiguous guest RAM, whatever NUMA node it belongs to: an image may span several regions.
+#ifndef STASIS_VMM_BOOT_X86_64_MEMORY_RANGES_H_
+#define STASIS_VMM_BOOT_X86_64_MEMORY_RANGES_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "vmm/memory/guest_address.h"
+#include "vmm/memory/guest_memory.h"
+
+namespace stasis {
+
+struct MemoryRange {
+  GuestAddress begin;
+  GuestAddress end;
+};
+
+// The regions of `memory`, adjacent ones joined, ascending.
+std::vector<MemoryRange> ContiguousRanges(const GuestMemory& memory);
+
+// True if [begin, begin + size) is RAM throughout.
+bool IsRam(const GuestMemory& memory, GuestAddress begin, uint64_t size);
+
+// Copies `bytes` to `to`, across adjacent regions; false (and a part may be copied) outside of RAM.
+bool WriteRange(const GuestMemory& memory, GuestAddress to, absl::Span<const uint8_t> bytes);
+
+}  // namespace stasis
+
+#endif  // STASIS_VMM_BOOT_X86_64_MEMORY_RANGES_H_
