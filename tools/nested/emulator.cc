@@ -36,8 +36,8 @@ absl::Status ErrnoError(absl::string_view what) {
 std::string Quoted(const std::string& value) { return absl::StrReplaceAll(value, {{",", ",,"}}); }
 
 // In the child: never returns.
-[[noreturn]] void Execute(char* const* argv, const int (&fds)[kChannelCount], int initramfs_fd,
-                          int error_fd, pid_t parent) {
+[[noreturn]] void Execute(char* const* argv, const int (&fds)[kChannelCount],
+                          const EmulatorConfig& config, int error_fd, pid_t parent) {
   // A group of its own, so that the terminal's Ctrl-C reaches the program inside and not QEMU.
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -46,7 +46,8 @@ std::string Quoted(const std::string& value) { return absl::StrReplaceAll(value,
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   for (int fd : fds) fcntl(fd, F_SETFD, 0);
-  fcntl(initramfs_fd, F_SETFD, 0);
+  fcntl(config.kernel_fd, F_SETFD, 0);
+  fcntl(config.initramfs_fd, F_SETFD, 0);
   const int null = open("/dev/null", O_RDWR);
   dup2(null, 0);
   dup2(null, 1);
@@ -94,9 +95,10 @@ std::vector<std::string> EmulatorArguments(const EmulatorConfig& config,
       // One CPU: with two, multi-threaded emulation was seen to hang the emulated host.
       "-machine", config.machine, "-accel", "tcg,thread=multi", "-smp", "1",
       // Without XSAVE: KVM in the emulated host does not see the nested guest's XSETBV.
-      "-cpu", config.cpu, "-m", absl::StrCat(config.memory_mib), "-kernel", config.kernel,
-      "-initrd", absl::StrCat("/proc/self/fd/", config.initramfs_fd), "-append", config.append,
-      "-device", "virtio-serial-pci,max_ports=8"};
+      "-cpu", config.cpu, "-m", absl::StrCat(config.memory_mib), "-kernel",
+      absl::StrCat("/proc/self/fd/", config.kernel_fd), "-initrd",
+      absl::StrCat("/proc/self/fd/", config.initramfs_fd), "-append", config.append, "-device",
+      "virtio-serial-pci,max_ports=8"};
   auto add = [&args](std::initializer_list<std::string> more) { args.insert(args.end(), more); };
   constexpr const char* kPorts[] = {kControlPort, kStdinPort, kStdoutPort, kStderrPort};
   for (int i = 0; i < 4; ++i) {
@@ -146,7 +148,7 @@ absl::StatusOr<std::unique_ptr<Emulator>> Emulator::Start(const EmulatorConfig& 
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid < 0) return ErrnoError("fork");
-  if (pid == 0) Execute(argv.data(), their_fds, config.initramfs_fd, error_file.get(), parent);
+  if (pid == 0) Execute(argv.data(), their_fds, config, error_file.get(), parent);
   OwnedFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (pidfd.get() < 0) {
     const absl::Status status = ErrnoError("pidfd_open");

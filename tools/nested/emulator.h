@@ -18,8 +18,8 @@ struct EmulatorConfig {
   std::string program;  // qemu-system-x86_64, absolute
   std::string machine;
   std::string cpu;
-  std::string kernel;
-  int initramfs_fd = -1;  // stays the caller's
+  int kernel_fd = -1;     // ELF image with a PVH entry; stays the caller's, like
+  int initramfs_fd = -1;  // this one
   std::string append;
   uint64_t memory_mib = 0;
   std::vector<std::string> writable;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -19,6 +20,7 @@
 #include "tools/nested/protocol.h"
 #include "tools/nested/session.h"
 #include "tools/nested/terminal.h"
+#include "tools/nested/unpacked_kernel.h"
 
 namespace stasis {
 namespace {
@@ -34,8 +36,9 @@ using nested::SessionReport;
 constexpr char kInNested[] = "STASIS_IN_NESTED";
 constexpr size_t kMaxWritable = 16;
 // Nothing to mitigate in a machine that runs one program of ours; every mitigation costs emulated
-// instructions. A panic ends the emulator at once (-no-reboot).
-constexpr char kCommandLine[] = "console=ttyS0 quiet mitigations=off panic=-1";
+// instructions; so does every self-test. A panic ends the emulator at once (-no-reboot).
+constexpr char kCommandLine[] =
+    "console=ttyS0 quiet mitigations=off nokaslr nr_cpus=1 cryptomgr.notests panic=-1";
 
 std::string EnvironmentOr(const char* name, const char* fallback) {
   const char* value = std::getenv(name);
@@ -89,6 +92,10 @@ absl::StatusOr<nested::Order> MakeOrder(const NestedOptions& options) {
       return absl::InvalidArgumentError(absl::StrCat(path, " is not a directory"));
     }
   }
+  // A parent is mounted before what lies in it; the same directory only once.
+  std::sort(order.writable.begin(), order.writable.end());
+  order.writable.erase(std::unique(order.writable.begin(), order.writable.end()),
+                       order.writable.end());
   order.terminal[0] = isatty(options.stdin_fd) != 0;
   order.terminal[1] = isatty(options.stdout_fd) != 0;
   order.terminal[2] = isatty(options.stderr_fd) != 0;
@@ -102,7 +109,9 @@ absl::StatusOr<nested::Order> MakeOrder(const NestedOptions& options) {
 // Everything that a start needs and that stays the same when it is started again.
 struct Plan {
   EmulatorConfig config;
+  OwnedFd kernel;
   OwnedFd initramfs;
+  std::string release;
   bool raw = false;
   bool read_stdin = false;
 };
@@ -122,14 +131,20 @@ absl::StatusOr<Plan> MakePlan(const NestedOptions& options) {
   if (!kernel.ok()) return kernel.status();
   auto initramfs = nested::BuildInitramfs(*order, kernel->modules, options.host.kvm_amd_options);
   if (!initramfs.ok()) return initramfs.status();
+  // Its cache lies beside the kernels'.
+  auto image =
+      nested::UnpackKernel(kernel->image, fs::path(nested::KernelCacheDirectory()).parent_path());
+  if (!image.ok()) return image.status();
   Plan plan;
+  plan.kernel = OwnedFd(*image);
   plan.initramfs = OwnedFd(*initramfs);
+  plan.release = kernel->release;
   plan.raw = order->raw;
   plan.read_stdin = order->raw || !order->terminal[0];
   plan.config = {.program = *emulator,
                  .machine = options.host.machine,
                  .cpu = options.host.cpu,
-                 .kernel = kernel->image,
+                 .kernel_fd = *image,
                  .initramfs_fd = *initramfs,
                  .append = absl::StrCat(kCommandLine, " ", options.host.append),
                  .memory_mib = options.memory_mib,
@@ -163,7 +178,7 @@ absl::Status LaneFault(const NestedOptions& options, const Plan& plan, const Ses
   const std::string registers = died ? "" : emulator.SampleRegisters(3);
   const std::string ended = emulator.Kill();
   const std::string evidence =
-      absl::StrCat("emulated host: ", report.reason, "\nkernel: ", plan.config.kernel, " ",
+      absl::StrCat("emulated host: ", report.reason, "\nkernel: ", plan.release, " ",
                    report.host_kernel, "\nmachine: ", plan.config.machine,
                    ", cpu: ", plan.config.cpu, "\ncommand line: ", plan.config.append,
                    "\nbeats: ", report.beats, "\nemulator: ", died ? ended : "was running", "\n",
