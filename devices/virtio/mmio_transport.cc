@@ -53,6 +53,7 @@ VirtioMmioDevice::~VirtioMmioDevice() {
     Reset();
   }
   signals_->Disconnect();
+  device_.reset();  // before the descriptors that it listens to
   for (const QueueState& queue : queues_) {
     if (queue.notify_fd >= 0) close(queue.notify_fd);
   }

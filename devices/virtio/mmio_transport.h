@@ -69,7 +69,7 @@ class VirtioMmioDevice : public BusDevice {
   const GuestMemory* const memory_;
   const std::string name_;
   const std::shared_ptr<DriverSignals> signals_;
-  const std::unique_ptr<VirtioDevice> device_;
+  std::unique_ptr<VirtioDevice> device_;  // never null before destruction
 
   mutable absl::Mutex mutex_;
   uint32_t device_features_sel_ ABSL_GUARDED_BY(mutex_) = 0;
