@@ -24,6 +24,8 @@ constexpr size_t kReadBytes = 64 * 1024;
 constexpr size_t kWriteBytes = 4096;
 constexpr size_t kConsoleBytes = 16 * 1024;
 
+bool Drained(const Stream& stream) { return stream.from() < 0 && !stream.wants_write(); }
+
 bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 
 }  // namespace
@@ -79,7 +81,11 @@ void Session::Step() {
     fds[4 + 2 * i] = {streams[i]->wants_read() ? streams[i]->from() : -1, POLLIN, 0};
     fds[5 + 2 * i] = {streams[i]->wants_write() ? streams[i]->to() : -1, POLLOUT, 0};
   }
-  const absl::Duration wait = std::max(NextDeadline() - absl::Now(), absl::ZeroDuration());
+  // After the process's end one more round takes what is left in the sockets.
+  const bool last_round = process_ended_ && !exit_known_;
+  const absl::Duration wait = last_round
+                                  ? absl::ZeroDuration()
+                                  : std::max(NextDeadline() - absl::Now(), absl::ZeroDuration());
   constexpr absl::Duration kLongest = absl::Minutes(1);
   const int64_t ms = absl::ToInt64Milliseconds(std::min(wait, kLongest)) + 1;
   if (poll(fds.data(), fds.size(), static_cast<int>(ms)) < 0 && errno != EINTR) {
@@ -94,11 +100,8 @@ void Session::Step() {
     if (fds[5 + 2 * i].revents != 0) streams[i]->OnWritable();
   }
   AfterStreams();
-  // What it sent before it ended has been read above or is read in one more round.
-  if (fds[3].revents != 0)
-    process_ended_ = true;
-  else if (process_ended_ && !exit_known_)
-    End(SessionEnd::kDied, "the emulator ended by itself");
+  if (last_round && !exit_known_) End(SessionEnd::kDied, "the emulator ended by itself");
+  if (fds[3].revents != 0) process_ended_ = true;
   CheckLimits(absl::Now());
 }
 
@@ -113,6 +116,8 @@ void Session::AfterStreams() {
   }
   if (exit_known_ && out_.done_bytes() >= expected_out_ && err_.done_bytes() >= expected_err_) {
     End(SessionEnd::kExited, "");
+  } else if (exit_known_ && process_ended_ && Drained(out_) && Drained(err_)) {
+    End(SessionEnd::kDied, "the emulator ended before all output was passed on");
   }
 }
 

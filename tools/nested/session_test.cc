@@ -220,6 +220,18 @@ TEST_F(SessionTest, EmulatorThatEndsByItselfIsDeath) {
   EXPECT_EQ(Run().end, SessionEnd::kDied);
 }
 
+TEST_F(SessionTest, DeathWithOutputMissingIsNotTakenForAnExit) {
+  SayStarted();
+  Write(out_, "all there was");
+  Say({.kind = Kind::kExit, .a = 1000});
+  Close(out_);
+  Close(err_);
+  eventfd_write(fds_.ended, 1);
+
+  EXPECT_EQ(Run().end, SessionEnd::kDied);
+  EXPECT_EQ(Read(stdout_), "all there was");
+}
+
 TEST_F(SessionTest, WhatInitCouldNotDoIsTheReason) {
   Say({.kind = Kind::kFailed, .text = "execute /x: No such file or directory"});
 
