@@ -40,6 +40,15 @@ constexpr Capability kCapabilities[] = {
     {KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK", false, "holding guest time during a freeze"},
 };
 
+// kvm_irq_routing ends in a flexible array, which <linux/kvm.h> declares so that C++ sees four bytes
+// too many: a wrong offset, and a wrong size in the ioctl's number. This mirrors the UAPI's layout.
+struct RoutingHeader {
+  uint32_t count;
+  uint32_t flags;
+};
+constexpr unsigned long kSetGsiRouting = _IOW(KVMIO, 0x6a, RoutingHeader);
+static_assert(sizeof(kvm_irq_routing_entry) == 48);
+
 absl::Status OpenError(const std::string& device, int error) {
   switch (error) {
     case ENOENT:
@@ -165,16 +174,22 @@ absl::Status Vm::AssignIoEvent(uint64_t address, uint32_t length, uint64_t data_
 }
 
 absl::Status Vm::SetGsiRouting(absl::Span<const kvm_irq_routing_entry> routes) {
-  // kvm_irq_routing ends in a flexible array.
-  std::vector<uint8_t> bytes(sizeof(kvm_irq_routing) +
+  std::vector<uint8_t> bytes(sizeof(RoutingHeader) +
                              routes.size() * sizeof(kvm_irq_routing_entry));
-  kvm_irq_routing header = {.nr = static_cast<uint32_t>(routes.size()), .flags = 0};
+  const RoutingHeader header = {.count = static_cast<uint32_t>(routes.size()), .flags = 0};
   memcpy(bytes.data(), &header, sizeof(header));
   if (!routes.empty()) {
     memcpy(bytes.data() + sizeof(header), routes.data(),
            routes.size() * sizeof(kvm_irq_routing_entry));
   }
-  return Ioctl(fd_.get(), KVM_SET_GSI_ROUTING, "KVM_SET_GSI_ROUTING", bytes.data()).status();
+  return Ioctl(fd_.get(), kSetGsiRouting, "KVM_SET_GSI_ROUTING", bytes.data()).status();
+}
+
+absl::Status Vm::SignalMsi(uint64_t address, uint32_t data) {
+  kvm_msi msi = {.address_lo = static_cast<uint32_t>(address),
+                 .address_hi = static_cast<uint32_t>(address >> 32),
+                 .data = data};
+  return Ioctl(fd_.get(), KVM_SIGNAL_MSI, "KVM_SIGNAL_MSI", &msi).status();
 }
 
 absl::StatusOr<std::unique_ptr<Vcpu>> Vm::CreateVcpu(uint32_t id) {

@@ -76,6 +76,9 @@ class Vm {
   // Replaces the whole table of interrupt routes (KVM_SET_GSI_ROUTING).
   absl::Status SetGsiRouting(absl::Span<const kvm_irq_routing_entry> routes);
 
+  // Sends one message-signalled interrupt (KVM_SIGNAL_MSI).
+  absl::Status SignalMsi(uint64_t address, uint32_t data);
+
   absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(uint32_t id);
 
   int fd() const { return fd_.get(); }

@@ -1,6 +1,9 @@
 #include "vmm/kvm/x86_64/state.h"
 
+#include <sys/ioctl.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 
 #include "absl/strings/str_format.h"
@@ -10,12 +13,28 @@ namespace {
 
 constexpr size_t kMaxCpuidEntries = 256;
 
-// kvm_cpuid2 ends in a flexible array; this is its layout with room.
-struct CpuidBuffer {
-  uint32_t nent = 0;
-  uint32_t padding = 0;
-  kvm_cpuid_entry2 entries[kMaxCpuidEntries];
+// kvm_cpuid2 and kvm_msrs end in flexible arrays, which <asm/kvm.h> declares so that C++ sees four
+// bytes too many: wrong offsets, and wrong sizes in the ioctl numbers. These mirror the UAPI's
+// layout.
+struct ArrayHeader {
+  uint32_t count;
+  uint32_t padding;
 };
+constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, ArrayHeader);
+constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, ArrayHeader);
+constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, ArrayHeader);
+
+struct CpuidBuffer {
+  ArrayHeader header = {};
+  kvm_cpuid_entry2 entries[kMaxCpuidEntries] = {};
+};
+static_assert(offsetof(CpuidBuffer, entries) == 8 && sizeof(kvm_cpuid_entry2) == 40);
+
+struct OneMsr {
+  ArrayHeader header;
+  kvm_msr_entry entry;
+};
+static_assert(offsetof(OneMsr, entry) == 8 && sizeof(kvm_msr_entry) == 16);
 
 template <typename T>
 absl::StatusOr<T> Get(const Vcpu& vcpu, unsigned long request, absl::string_view name) {
@@ -35,11 +54,11 @@ absl::Status Set(const Vcpu& vcpu, unsigned long request, absl::string_view name
 
 absl::StatusOr<std::vector<kvm_cpuid_entry2>> SupportedCpuid(const Kvm& kvm) {
   auto buffer = std::make_unique<CpuidBuffer>();
-  buffer->nent = kMaxCpuidEntries;
+  buffer->header.count = kMaxCpuidEntries;
   absl::StatusOr<int> done =
-      Ioctl(kvm.fd(), KVM_GET_SUPPORTED_CPUID, "KVM_GET_SUPPORTED_CPUID", buffer.get());
+      Ioctl(kvm.fd(), kGetSupportedCpuid, "KVM_GET_SUPPORTED_CPUID", buffer.get());
   if (!done.ok()) return done.status();
-  return std::vector<kvm_cpuid_entry2>(buffer->entries, buffer->entries + buffer->nent);
+  return std::vector<kvm_cpuid_entry2>(buffer->entries, buffer->entries + buffer->header.count);
 }
 
 absl::Status SetRealModeAreas(const Vm& vm, uint64_t tss_address, uint64_t identity_map_address) {
@@ -71,9 +90,9 @@ absl::Status SetCpuid(const Vcpu& vcpu, absl::Span<const kvm_cpuid_entry2> entri
                         kMaxCpuidEntries));
   }
   auto buffer = std::make_unique<CpuidBuffer>();
-  buffer->nent = entries.size();
+  buffer->header.count = entries.size();
   std::copy(entries.begin(), entries.end(), buffer->entries);
-  return Ioctl(vcpu.fd(), KVM_SET_CPUID2, "KVM_SET_CPUID2", buffer.get()).status();
+  return Ioctl(vcpu.fd(), kSetCpuid2, "KVM_SET_CPUID2", buffer.get()).status();
 }
 
 absl::StatusOr<kvm_regs> GetRegs(const Vcpu& vcpu) {
@@ -99,13 +118,8 @@ absl::StatusOr<kvm_mp_state> GetMpState(const Vcpu& vcpu) {
 }
 
 absl::Status SetMsr(const Vcpu& vcpu, uint32_t index, uint64_t value) {
-  // kvm_msrs ends in a flexible array; this is its layout with one entry.
-  struct {
-    uint32_t nmsrs;
-    uint32_t padding;
-    kvm_msr_entry entry;
-  } msrs = {.nmsrs = 1, .padding = 0, .entry = {.index = index, .data = value}};
-  absl::StatusOr<int> count = Ioctl(vcpu.fd(), KVM_SET_MSRS, "KVM_SET_MSRS", &msrs);
+  OneMsr msrs = {.header = {.count = 1}, .entry = {.index = index, .data = value}};
+  absl::StatusOr<int> count = Ioctl(vcpu.fd(), kSetMsrs, "KVM_SET_MSRS", &msrs);
   if (!count.ok()) return count.status();
   // The ioctl returns how many were set and is silent about the first that was not.
   if (*count != 1) {
