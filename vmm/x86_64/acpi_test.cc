@@ -80,10 +80,10 @@ TEST(AcpiTest, FadtIsHardwareReducedWithSleepAndResetPorts) {
   ASSERT_EQ(fadt.size(), 276u);
   EXPECT_EQ(fadt[8], 6);
   const uint32_t flags = Load(fadt, 112, 4);
-  EXPECT_TRUE(flags & 1 << 20);          // HW_REDUCED_ACPI
-  EXPECT_TRUE(flags & 1 << 10);          // RESET_REG_SUP
-  EXPECT_EQ(Load(fadt, 109, 2), 0x34u);  // no VGA, no ASPM, no CMOS clock; no 8042
-  EXPECT_EQ(Load(fadt, 116, 4), 0x010801u | 0u << 24 | 0u);  // I/O, 8 bits, offset 0, byte access
+  EXPECT_TRUE(flags & 1 << 20);                // HW_REDUCED_ACPI
+  EXPECT_TRUE(flags & 1 << 10);                // RESET_REG_SUP
+  EXPECT_EQ(Load(fadt, 109, 2), 0x34u);        // no VGA, no ASPM, no CMOS clock; no 8042
+  EXPECT_EQ(Load(fadt, 116, 4), 0x01000801u);  // I/O, 8 bits, offset 0, byte access
   EXPECT_EQ(Load(fadt, 120, 8), 0x602u);
   EXPECT_EQ(fadt[128], kResetValue);
   EXPECT_EQ(Load(fadt, 248, 8), 0x600u);  // sleep control

@@ -34,6 +34,7 @@ absl::Status WriteApics(DeviceTreeWriter& writer, uint32_t phandle, X86IrqChip c
   writer.Cells("reg", {0, kIoApicBase, 0, kIoApicSize}).IgnoreError();
   writer.Flag("interrupt-controller").IgnoreError();
   writer.Cell("#interrupt-cells", 2).IgnoreError();
+  writer.Cell("#address-cells", 0).IgnoreError();
   writer.Cell("phandle", phandle).IgnoreError();
   if (chip == X86IrqChip::kInKernel) writer.Flag(kInKernelProperty).IgnoreError();
   writer.EndNode().IgnoreError();
