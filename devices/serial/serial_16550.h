@@ -17,9 +17,7 @@
 
 namespace stasis {
 
-constexpr uint64_t kSerialPort = 0x3f8;
 constexpr uint64_t kSerialWindow = 8;
-constexpr uint32_t kSerialInterrupt = 4;
 
 // Registers are served on vCPU threads, which never wait for the host: what the guest sends goes
 // into a buffer of kTransmitBuffer bytes that the event loop empties. While that is nearly full,
