@@ -1,0 +1,526 @@
+#include "guest/scenario/parser.h"
+
+#define TOML_EXCEPTIONS 0
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "guest/scenario/cpu_set.h"
+#include "guest/scenario/near_match.h"
+#include "guest/scenario/units.h"
+
+namespace stasis {
+namespace {
+
+// Words of the whole format (docs: scenarios) that this version does not carry out. They are
+// refused by name, so that nobody waits for a step that never comes.
+constexpr absl::string_view kLaterKinds[] = {
+    "mixed",          "io_sync",        "pipe_ping",        "futex_ping",  "futex_fanout",
+    "wake_chain",     "cache_pressure", "page_fault_churn", "fork_exit",   "nice_sweep",
+    "affinity_churn", "policy_churn",   "mutex_contention", "rt_periodic", "timer_wake",
+    "schbench",       "command"};
+
+absl::string_view TypeName(const toml::node& node) {
+  switch (node.type()) {
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "an array";
+    case toml::node_type::string:
+      return "a string";
+    case toml::node_type::integer:
+      return "an integer";
+    case toml::node_type::floating_point:
+      return "a fraction";
+    case toml::node_type::boolean:
+      return "true or false";
+    default:
+      return "a date or time";
+  }
+}
+
+// Reads one file. Every Get returns false after an error; only the first error is kept, since what
+// follows may be its consequence.
+class Parser {
+ public:
+  Parser(absl::string_view filename) : filename_(filename) {}
+
+  absl::StatusOr<Scenario> Parse(absl::string_view text);
+
+ private:
+  using Handler = std::function<void(const toml::node& value)>;
+  // The keys of a kind of table. A key that is refused has a reason instead of a handler.
+  struct Keys {
+    std::map<std::string, Handler> known;
+    std::map<std::string, std::string> refused;
+  };
+
+  void Fail(const toml::source_region& where, absl::string_view what) {
+    if (!status_.ok()) return;
+    status_ = absl::InvalidArgumentError(
+        absl::StrCat(filename_, ":", where.begin.line, ":", where.begin.column, ": ", what));
+  }
+  void Fail(const toml::node& where, absl::string_view what) { Fail(where.source(), what); }
+
+  void ReadTable(const toml::node& node, absl::string_view name, const Keys& keys);
+  void ReadEach(const toml::node& node, absl::string_view name,
+                const std::function<void(const toml::node&)>& read);
+
+  bool Get(const toml::node& node, absl::string_view key, std::string* out);
+  bool Get(const toml::node& node, absl::string_view key, bool* out);
+  bool Get(const toml::node& node, absl::string_view key, absl::Duration* out);
+  bool GetNumber(const toml::node& node, absl::string_view key, int64_t low, int64_t high,
+                 int64_t* out);
+  bool GetFraction(const toml::node& node, absl::string_view key, double* out);
+  bool GetPositive(const toml::node& node, absl::string_view key, absl::Duration* out);
+  bool GetCpus(const toml::node& node, absl::string_view key, std::string* out);
+  template <typename E>
+  bool GetWord(const toml::node& node, absl::string_view key, E* out);
+
+  void ReadMachine(const toml::node& node);
+  void ReadCgroup(const toml::node& node);
+  void ReadMax(const toml::node& node, CpuMax* max);
+  void ReadKind(const toml::node& node, WorkSpec* work);
+  void ReadWork(const toml::node& node, CgroupSpec* cgroup);
+  void CheckWork(const toml::node& node, const WorkSpec& work, const std::set<std::string>& given);
+  void ReadExpect(const toml::node& node);
+  void ReadShouldFail(const toml::node& node);
+  void CheckWhole(const toml::table& root);
+
+  const std::string filename_;
+  Scenario scenario_;
+  absl::Status status_;
+};
+
+void Parser::ReadTable(const toml::node& node, absl::string_view name, const Keys& keys) {
+  const toml::table* table = node.as_table();
+  if (table == nullptr) {
+    Fail(node, absl::StrCat("'", name, "': expected a table, found ", TypeName(node)));
+    return;
+  }
+  // In the order of the file, so that the first mistake is the one that is reported.
+  std::vector<std::pair<const toml::key*, const toml::node*>> entries;
+  for (auto&& [key, value] : *table) entries.emplace_back(&key, &value);
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+    const toml::source_position& x = a.first->source().begin;
+    const toml::source_position& y = b.first->source().begin;
+    return std::pair(x.line, x.column) < std::pair(y.line, y.column);
+  });
+  for (const auto& [key, value] : entries) {
+    if (!status_.ok()) return;
+    const std::string word(key->str());
+    if (auto it = keys.known.find(word); it != keys.known.end()) {
+      it->second(*value);
+    } else if (auto no = keys.refused.find(word); no != keys.refused.end()) {
+      Fail(key->source(), absl::StrCat("'", word, "' is not supported yet: ", no->second));
+    } else {
+      std::vector<std::string> words;
+      for (const auto& [known, handler] : keys.known) words.push_back(known);
+      Fail(key->source(),
+           absl::StrCat("unknown key '", word, "'", name.empty() ? "" : absl::StrCat(" in ", name),
+                        NearMatchHint(word, words)));
+    }
+  }
+}
+
+void Parser::ReadEach(const toml::node& node, absl::string_view name,
+                      const std::function<void(const toml::node&)>& read) {
+  const toml::array* array = node.as_array();
+  if (array == nullptr) {
+    Fail(node, absl::StrCat("'", name, "': expected an array, found ", TypeName(node)));
+    return;
+  }
+  for (const toml::node& item : *array) {
+    if (!status_.ok()) return;
+    read(item);
+  }
+}
+
+bool Parser::Get(const toml::node& node, absl::string_view key, std::string* out) {
+  const auto* value = node.as_string();
+  if (value == nullptr) {
+    Fail(node, absl::StrCat("'", key, "': expected a string, found ", TypeName(node)));
+    return false;
+  }
+  *out = value->get();
+  return true;
+}
+
+bool Parser::Get(const toml::node& node, absl::string_view key, bool* out) {
+  const auto* value = node.as_boolean();
+  if (value == nullptr) {
+    Fail(node, absl::StrCat("'", key, "': expected true or false, found ", TypeName(node)));
+    return false;
+  }
+  *out = value->get();
+  return true;
+}
+
+bool Parser::Get(const toml::node& node, absl::string_view key, absl::Duration* out) {
+  if (node.is_number()) {
+    Fail(node, absl::StrCat("'", key,
+                            "': a number without a unit; expected a time in quotes, such "
+                            "as \"10s\" or \"5ms\""));
+    return false;
+  }
+  std::string text;
+  if (!Get(node, key, &text)) return false;
+  auto duration = ParseDuration(text);
+  if (!duration.ok()) {
+    Fail(node, absl::StrCat("'", key, "': ", duration.status().message()));
+    return false;
+  }
+  *out = *duration;
+  return true;
+}
+
+bool Parser::GetPositive(const toml::node& node, absl::string_view key, absl::Duration* out) {
+  if (!Get(node, key, out)) return false;
+  if (*out > absl::ZeroDuration()) return true;
+  Fail(node, absl::StrCat("'", key, "': must be longer than 0"));
+  return false;
+}
+
+bool Parser::GetNumber(const toml::node& node, absl::string_view key, int64_t low, int64_t high,
+                       int64_t* out) {
+  const auto* value = node.as_integer();
+  if (value == nullptr) {
+    Fail(node, absl::StrCat("'", key, "': expected an integer, found ", TypeName(node)));
+    return false;
+  }
+  if (value->get() < low || value->get() > high) {
+    Fail(node, absl::StrCat("'", key, "': ", value->get(), " is out of range; expected ", low,
+                            " to ", high));
+    return false;
+  }
+  *out = value->get();
+  return true;
+}
+
+bool Parser::GetFraction(const toml::node& node, absl::string_view key, double* out) {
+  const auto number = node.value<double>();
+  if (!node.is_number() || !number.has_value() || !(*number >= 0 && *number <= 1)) {
+    Fail(node, absl::StrCat("'", key, "': expected a number from 0 to 1"));
+    return false;
+  }
+  *out = *number;
+  return true;
+}
+
+bool Parser::GetCpus(const toml::node& node, absl::string_view key, std::string* out) {
+  if (!Get(node, key, out)) return false;
+  absl::Status status = CheckCpuExpression(*out);
+  if (status.ok()) return true;
+  Fail(node, absl::StrCat("'", key, "': ", status.message()));
+  return false;
+}
+
+template <typename E>
+bool Parser::GetWord(const toml::node& node, absl::string_view key, E* out) {
+  std::string word;
+  if (!Get(node, key, &word)) return false;
+  if (auto value = fields::ByName<E>(word); value.has_value()) {
+    *out = *value;
+    return true;
+  }
+  std::vector<std::string> words;
+  for (const auto& entry : EnumNames(E{})) words.push_back(entry.name);
+  Fail(node, absl::StrCat("'", key, "': unknown word '", word, "'", NearMatchHint(word, words),
+                          "; expected ", absl::StrJoin(words, ", ")));
+  return false;
+}
+
+void Parser::ReadMachine(const toml::node& node) {
+  MachineSpec& machine = scenario_.machine;
+  int64_t number;
+  std::string text;
+  Keys keys;
+  keys.known["topology"] = [&](const toml::node& value) {
+    if (Get(value, "topology", &text)) machine.topology = text;
+  };
+  keys.known["memory"] = [&](const toml::node& value) {
+    if (value.is_number()) {
+      Fail(value, "'memory': a number without a unit; expected a size in quotes, such as \"512M\"");
+      return;
+    }
+    if (!Get(value, "memory", &text)) return;
+    auto bytes = ParseMemorySize(text);
+    if (!bytes.ok()) return Fail(value, absl::StrCat("'memory': ", bytes.status().message()));
+    machine.memory_bytes = *bytes;
+  };
+  keys.known["cmdline"] = [&](const toml::node& value) { Get(value, "cmdline", &machine.cmdline); };
+  keys.known["requires"] = [&](const toml::node& value) {
+    ReadEach(value, "requires", [&](const toml::node& item) {
+      if (!Get(item, "requires", &text)) return;
+      machine.required_config.emplace_back(absl::StripPrefix(text, "CONFIG_"));
+    });
+  };
+  keys.known["min_cpus"] = [&](const toml::node& value) {
+    if (GetNumber(value, "min_cpus", 1, CpuSet::kMaxCpus, &number)) {
+      machine.min_cpus = static_cast<uint32_t>(number);
+    }
+  };
+  keys.known["needs_smt"] = [&](const toml::node& value) {
+    Get(value, "needs_smt", &machine.needs_smt);
+  };
+  keys.refused["disk"] = keys.refused["disks"] = "the block device comes later";
+  keys.refused["distances"] = "NUMA distances are the default ones";
+  ReadTable(node, "[machine]", keys);
+}
+
+void Parser::ReadMax(const toml::node& node, CpuMax* max) {
+  std::string text;
+  if (!Get(node, "max", &text)) return;
+  const size_t slash = text.find('/');
+  auto quota = ParseDuration(absl::string_view(text).substr(0, slash));
+  auto period = slash == std::string::npos
+                    ? absl::StatusOr<absl::Duration>(absl::InvalidArgumentError(""))
+                    : ParseDuration(absl::string_view(text).substr(slash + 1));
+  // The kernel's own limits.
+  if (!quota.ok() || !period.ok() || *quota < absl::Milliseconds(1) ||
+      *period < absl::Milliseconds(1) || *period > absl::Seconds(1)) {
+    Fail(node, absl::StrCat("'max': '", text,
+                            "'; expected CPU time per period, such as \"50ms/100ms\" (at least "
+                            "1ms, period at most 1s)"));
+    return;
+  }
+  *max = CpuMax{*quota, *period};
+}
+
+void Parser::ReadCgroup(const toml::node& node) {
+  CgroupSpec cgroup;
+  int64_t number;
+  Keys keys;
+  keys.known["name"] = [&](const toml::node& value) {
+    if (!Get(value, "name", &cgroup.name)) return;
+    const bool valid = !cgroup.name.empty() && cgroup.name.size() <= 64 && cgroup.name[0] != '.' &&
+                       std::all_of(cgroup.name.begin(), cgroup.name.end(), [](char c) {
+                         return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
+                                c == '-' || c == '.';
+                       });
+    if (absl::StrContains(cgroup.name, "/")) {
+      return Fail(value, "'name': nested cgroups ('/') are not supported yet");
+    }
+    if (!valid) Fail(value, "'name': expected 1 to 64 letters, digits, '_', '-' or '.'");
+    for (const CgroupSpec& other : scenario_.cgroups) {
+      if (other.name == cgroup.name) {
+        Fail(value, absl::StrCat("'name': there is a cgroup '", cgroup.name, "' already"));
+      }
+    }
+  };
+  keys.known["cpus"] = [&](const toml::node& value) { GetCpus(value, "cpus", &cgroup.cpus); };
+  keys.known["weight"] = [&](const toml::node& value) {
+    if (GetNumber(value, "weight", 1, 10000, &number)) {
+      cgroup.weight = static_cast<uint32_t>(number);
+    }
+  };
+  keys.known["max"] = [&](const toml::node& value) { ReadMax(value, &cgroup.max.emplace()); };
+  keys.known["work"] = [&](const toml::node& value) {
+    ReadEach(value, "work", [&](const toml::node& item) { ReadWork(item, &cgroup); });
+  };
+  keys.refused["memory"] = keys.refused["memory_max"] = "memory limits come later";
+  ReadTable(node, "[[cgroup]]", keys);
+  if (cgroup.name.empty()) Fail(node, "[[cgroup]] without 'name'");
+  scenario_.cgroups.push_back(std::move(cgroup));
+}
+
+void Parser::ReadKind(const toml::node& node, WorkSpec* work) {
+  std::string word;
+  if (!Get(node, "kind", &word)) return;
+  if (std::find(std::begin(kLaterKinds), std::end(kLaterKinds), word) != std::end(kLaterKinds)) {
+    return Fail(node, absl::StrCat("'kind': '", word,
+                                   "' is not supported yet; this version has cpu_spin, bursty, "
+                                   "yield"));
+  }
+  GetWord(node, "kind", &work->kind);
+}
+
+void Parser::ReadWork(const toml::node& node, CgroupSpec* cgroup) {
+  WorkSpec work;
+  int64_t number;
+  Keys keys;
+  keys.known["kind"] = [&](const toml::node& value) { ReadKind(value, &work); };
+  keys.known["workers"] = [&](const toml::node& value) {
+    if (GetNumber(value, "workers", 1, kMaxWorkers, &number)) {
+      work.workers = static_cast<uint32_t>(number);
+    }
+  };
+  keys.known["run"] = [&](const toml::node& value) { GetPositive(value, "run", &work.run); };
+  keys.known["sleep"] = [&](const toml::node& value) { GetPositive(value, "sleep", &work.sleep); };
+  keys.known["nice"] = [&](const toml::node& value) {
+    if (GetNumber(value, "nice", -20, 19, &number)) work.nice = static_cast<int>(number);
+  };
+  keys.known["policy"] = [&](const toml::node& value) { GetWord(value, "policy", &work.policy); };
+  keys.known["rt_priority"] = [&](const toml::node& value) {
+    if (GetNumber(value, "rt_priority", 1, kMaxWorkerRtPriority, &number)) {
+      work.rt_priority = static_cast<int>(number);
+    }
+  };
+  keys.known["cpus"] = [&](const toml::node& value) { GetCpus(value, "cpus", &work.cpus); };
+  ReadTable(node, "work", keys);
+  if (!status_.ok()) return;
+  std::set<std::string> given;
+  for (auto&& [key, value] : *node.as_table()) given.emplace(key.str());
+  CheckWork(node, work, given);
+  const bool real_time =
+      work.policy == SchedPolicy::kFifo || work.policy == SchedPolicy::kRoundRobin;
+  if (real_time && work.rt_priority == 0) work.rt_priority = 1;
+  cgroup->work.push_back(std::move(work));
+}
+
+void Parser::CheckWork(const toml::node& node, const WorkSpec& work,
+                       const std::set<std::string>& given) {
+  if (given.count("kind") == 0) Fail(node, "work without 'kind'");
+  const bool bursty = work.kind == WorkKind::kBursty;
+  for (const char* key : {"run", "sleep"}) {
+    if (bursty && given.count(key) == 0) {
+      Fail(node,
+           absl::StrCat("work of kind bursty without '", key, "', such as ", key, " = \"5ms\""));
+    }
+    if (!bursty && given.count(key) != 0) {
+      Fail(node, absl::StrCat("'", key, "' belongs to work of kind bursty, not ",
+                              fields::NameOf(work.kind)));
+    }
+  }
+  const bool real_time =
+      work.policy == SchedPolicy::kFifo || work.policy == SchedPolicy::kRoundRobin;
+  if (!real_time && given.count("rt_priority") != 0) {
+    Fail(node, "'rt_priority' needs policy = \"fifo\" or \"rr\"");
+  }
+  if (real_time && given.count("nice") != 0) {
+    Fail(node, "'nice' has no effect on policy fifo and rr; use 'rt_priority'");
+  }
+}
+
+void Parser::ReadShouldFail(const toml::node& node) {
+  std::string name;
+  if (!Get(node, "should_fail", &name)) return;
+  const std::vector<std::string> names = {"max_gap", "max_spread", "isolation", "min_iterations"};
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    return Fail(
+        node, absl::StrCat("'should_fail': '", name, "' is no expectation",
+                           NearMatchHint(name, names), "; expected ", absl::StrJoin(names, ", ")));
+  }
+  scenario_.expect.should_fail = name;
+}
+
+void Parser::ReadExpect(const toml::node& node) {
+  ExpectSpec& expect = scenario_.expect;
+  int64_t number;
+  Keys keys;
+  keys.known["max_gap"] = [&](const toml::node& value) {
+    GetPositive(value, "max_gap", &expect.max_gap.emplace());
+  };
+  keys.known["max_spread"] = [&](const toml::node& value) {
+    GetFraction(value, "max_spread", &expect.max_spread.emplace());
+  };
+  keys.known["isolation"] = [&](const toml::node& value) {
+    Get(value, "isolation", &expect.isolation);
+  };
+  keys.known["min_iterations"] = [&](const toml::node& value) {
+    if (GetNumber(value, "min_iterations", 1, std::numeric_limits<int64_t>::max(), &number)) {
+      expect.min_iterations = static_cast<uint64_t>(number);
+    }
+  };
+  keys.known["should_fail"] = [&](const toml::node& value) { ReadShouldFail(value); };
+  for (const char* later : {"wakeup_latency", "migrations", "iteration_rate", "ratio", "throughput",
+                            "imbalance", "stall", "scx_events"}) {
+    keys.refused[later] = "this version judges max_gap, max_spread, isolation, min_iterations";
+  }
+  ReadTable(node, "[expect]", keys);
+}
+
+void Parser::CheckWhole(const toml::table& root) {
+  if (!root.contains("duration")) {
+    Fail(root, "no 'duration'; expected a time such as duration = \"10s\"");
+  }
+  if (scenario_.duration > absl::Hours(24)) {
+    Fail(*root.get("duration"), "'duration': at most 24 hours");
+  }
+  const uint32_t workers = WorkerCount(scenario_);
+  if (workers == 0) Fail(root, "no work; expected a [[cgroup]] with work = [{ kind = ... }]");
+  if (workers > kMaxWorkers) {
+    Fail(root, absl::StrCat(workers, " workers in all; at most ", kMaxWorkers));
+  }
+  const ExpectSpec& expect = scenario_.expect;
+  if (!expect.max_gap && !expect.max_spread && !expect.isolation && !expect.min_iterations) {
+    Fail(root,
+         "nothing is expected: [expect] needs max_gap, max_spread, isolation or "
+         "min_iterations");
+  }
+  if (!expect.should_fail.has_value()) return;
+  const std::map<std::string, bool> set = {{"max_gap", expect.max_gap.has_value()},
+                                           {"max_spread", expect.max_spread.has_value()},
+                                           {"isolation", expect.isolation},
+                                           {"min_iterations", expect.min_iterations.has_value()}};
+  if (!set.at(*expect.should_fail)) {
+    Fail(*root["expect"]["should_fail"].node(),
+         absl::StrCat("'should_fail': there is no '", *expect.should_fail, "' in [expect]"));
+  }
+}
+
+absl::StatusOr<Scenario> Parser::Parse(absl::string_view text) {
+  absl::string_view name = filename_;
+  if (const size_t slash = name.rfind('/'); slash != absl::string_view::npos) {
+    name.remove_prefix(slash + 1);
+  }
+  scenario_.name = std::string(absl::StripSuffix(name, ".toml"));
+  const toml::parse_result parsed = toml::parse(std::string_view(text.data(), text.size()));
+  if (!parsed) {
+    const std::string_view what = parsed.error().description();
+    Fail(parsed.error().source(), absl::string_view(what.data(), what.size()));
+    return status_;
+  }
+  const toml::table& root = parsed.table();
+  Keys keys;
+  keys.known["summary"] = [&](const toml::node& v) { Get(v, "summary", &scenario_.summary); };
+  keys.known["duration"] = [&](const toml::node& v) {
+    GetPositive(v, "duration", &scenario_.duration);
+  };
+  keys.known["machine"] = [&](const toml::node& v) { ReadMachine(v); };
+  keys.known["cgroup"] = [&](const toml::node& v) {
+    ReadEach(v, "cgroup", [&](const toml::node& item) { ReadCgroup(item); });
+  };
+  keys.known["expect"] = [&](const toml::node& v) { ReadExpect(v); };
+  keys.refused["step"] = "steps over time come later";
+  keys.refused["scheduler"] = "only the kernel's own scheduler is tested by this version";
+  ReadTable(root, "", keys);
+  CheckWhole(root);
+  if (!status_.ok()) return status_;
+  return scenario_;
+}
+
+}  // namespace
+
+absl::StatusOr<Scenario> ParseScenario(absl::string_view text, absl::string_view filename) {
+  return Parser(filename).Parse(text);
+}
+
+absl::StatusOr<Scenario> LoadScenario(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("scenario ", path));
+  std::string text;
+  char buffer[8192];
+  ssize_t got;
+  while ((got = read(fd, buffer, sizeof(buffer))) > 0) text.append(buffer, got);
+  const int error = errno;
+  close(fd);
+  if (got < 0) return absl::ErrnoToStatus(error, absl::StrCat("scenario ", path));
+  return ParseScenario(text, path);
+}
+
+}  // namespace stasis
