@@ -12,27 +12,27 @@ constexpr absl::string_view kEraseLine = "\r\x1b[K";
 
 }  // namespace
 
-Progress::Style Progress::StyleFor(int fd) {
+ProgressLine::Style ProgressLine::StyleFor(int fd) {
   return isatty(fd) ? Style::kTerminal : Style::kLines;
 }
 
-void Progress::Write(absl::string_view bytes) const {
+void ProgressLine::Write(absl::string_view bytes) const {
   [[maybe_unused]] ssize_t put = write(fd_, bytes.data(), bytes.size());
 }
 
-void Progress::Stage(absl::string_view text) {
+void ProgressLine::Stage(absl::string_view text) {
   stage_ = std::string(text);
   detail_.clear();
   if (style_ == Style::kLines) Write(absl::StrCat("stasis: ", stage_, "\n"));
   Draw();
 }
 
-void Progress::Detail(absl::string_view text) {
+void ProgressLine::Detail(absl::string_view text) {
   detail_ = std::string(text);
   Draw();
 }
 
-void Progress::Draw() {
+void ProgressLine::Draw() {
   if (style_ != Style::kTerminal) return;
   std::string line = absl::StrCat("stasis: ", stage_, detail_.empty() ? "" : ": ", detail_);
   // A line that wraps could not be erased.
@@ -42,14 +42,14 @@ void Progress::Draw() {
   drawn_ = true;
 }
 
-void Progress::Line(absl::string_view text) {
+void ProgressLine::Line(absl::string_view text) {
   const bool redraw = drawn_;
   Clear();
   Write(absl::StrCat("stasis: ", text, "\n"));
   if (redraw) Draw();
 }
 
-void Progress::Clear() {
+void ProgressLine::Clear() {
   if (!drawn_) return;
   Write(kEraseLine);
   drawn_ = false;

@@ -1,4 +1,4 @@
-// Progress: one updating line on a terminal, plain lines elsewhere.
+// ProgressLine: one updating line on a terminal, plain lines elsewhere.
 #ifndef STASIS_TOOLS_HARNESS_PROGRESS_H_
 #define STASIS_TOOLS_HARNESS_PROGRESS_H_
 
@@ -12,13 +12,13 @@ namespace stasis {
 // Written to `fd` (stderr). On a terminal the line is rewritten and erased at the end; elsewhere
 // each new stage is one line "stasis: ...", and changes within a stage are not shown. A write error
 // is ignored. One thread.
-class Progress {
+class ProgressLine {
  public:
   enum class Style { kSilent, kLines, kTerminal };
-  Progress(int fd, Style style) : fd_(fd), style_(style) {}
-  ~Progress() { Clear(); }
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
+  ProgressLine(int fd, Style style) : fd_(fd), style_(style) {}
+  ~ProgressLine() { Clear(); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
 
   // kTerminal when `fd` is one, else kLines.
   static Style StyleFor(int fd);

@@ -25,7 +25,7 @@ class ProgressTest : public testing::Test {
 };
 
 TEST_F(ProgressTest, PlainLinesWhereThereIsNoTerminal) {
-  Progress progress(fds_[1], Progress::StyleFor(fds_[1]));
+  ProgressLine progress(fds_[1], ProgressLine::StyleFor(fds_[1]));
 
   progress.Stage("booting");
   progress.Detail("1 s");
@@ -36,7 +36,7 @@ TEST_F(ProgressTest, PlainLinesWhereThereIsNoTerminal) {
 
 TEST_F(ProgressTest, TerminalLineIsRewrittenAndErased) {
   {
-    Progress progress(fds_[1], Progress::Style::kTerminal);
+    ProgressLine progress(fds_[1], ProgressLine::Style::kTerminal);
     progress.Stage("booting");
     progress.Detail("1 s");
   }
@@ -45,7 +45,7 @@ TEST_F(ProgressTest, TerminalLineIsRewrittenAndErased) {
 }
 
 TEST_F(ProgressTest, LineStaysAboveTheUpdatingOne) {
-  Progress progress(fds_[1], Progress::Style::kTerminal);
+  ProgressLine progress(fds_[1], ProgressLine::Style::kTerminal);
   progress.Stage("a");
   Written();
 
@@ -55,7 +55,7 @@ TEST_F(ProgressTest, LineStaysAboveTheUpdatingOne) {
 }
 
 TEST_F(ProgressTest, SilentWritesNothing) {
-  Progress progress(fds_[1], Progress::Style::kSilent);
+  ProgressLine progress(fds_[1], ProgressLine::Style::kSilent);
 
   progress.Stage("a");
   progress.Detail("b");

@@ -1,0 +1,302 @@
+#include "tools/harness/guest_session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+
+namespace stasis {
+namespace {
+
+constexpr absl::Duration kTick = absl::Seconds(1);
+constexpr absl::Duration kNoisePeriod = absl::Milliseconds(100);
+constexpr size_t kSerialSource = 0;
+constexpr size_t kHvc0Source = 1;
+
+absl::Time MonotonicNow() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return absl::TimeFromTimespec(now);
+}
+
+sigset_t WatchedSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH}) sigaddset(&set, signal);
+  return set;
+}
+
+absl::StatusOr<Mapping> MapFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("open ", path));
+  struct stat file;
+  absl::StatusOr<Mapping> mapping =
+      fstat(fd, &file) == 0
+          ? Mapping::OfFile(fd, file.st_size, path)
+          : absl::StatusOr<Mapping>(absl::ErrnoToStatus(errno, absl::StrCat("stat ", path)));
+  close(fd);
+  return mapping;
+}
+
+int Readable(int fd) {
+  int bytes = 0;
+  return ioctl(fd, FIONREAD, &bytes) == 0 ? bytes : 0;
+}
+
+}  // namespace
+
+GuestSession::GuestSession(const GuestSessionOptions& options)
+    : options_(options),
+      created_(MonotonicNow()),
+      agent_({.on_message = [this](const wire::AgentMessage& message) { OnMessage(message); },
+              .on_protocol_error =
+                  [this](const std::string& error) {
+                    // Noise on the serial port is no reason to end a run; before the first hello it
+                    // may be the hello itself, of another version.
+                    if (!agent_.hello().has_value()) End(EndCause::kProtocol, error);
+                  },
+              .write =
+                  [this](AgentLink::Transport transport, absl::string_view bytes) {
+                    (transport == AgentLink::Transport::kPort ? agent_port_ : serial_)->Write(bytes);
+                  }}),
+      phase_(options.agent ? GuestPhase::kBooting : GuestPhase::kPlain) {}
+
+absl::StatusOr<std::unique_ptr<GuestSession>> GuestSession::Create(
+    const GuestSessionOptions& options, const KernelImage& kernel) {
+  std::unique_ptr<GuestSession> session(new GuestSession(options));
+  absl::Status status = session->Assemble(kernel);
+  if (!status.ok()) return status;
+  return session;
+}
+
+GuestSession::~GuestSession() {
+  machine_.reset();
+  if (signal_fd_ >= 0) {
+    loop_->Remove(signal_fd_);
+    close(signal_fd_);
+    const sigset_t watched = WatchedSignals();
+    pthread_sigmask(SIG_UNBLOCK, &watched, nullptr);
+  }
+}
+
+absl::Status GuestSession::Assemble(const KernelImage& kernel) {
+  absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create();
+  if (!loop.ok()) return loop.status();
+  loop_ = *std::move(loop);
+
+  // Blocked before any thread of the machine exists, so that all inherit it and the signals come
+  // to signal_fd_ alone.
+  const sigset_t watched = WatchedSignals();
+  pthread_sigmask(SIG_BLOCK, &watched, nullptr);
+  signal(SIGPIPE, SIG_IGN);  // a reader of our output that leaves is seen by write()
+  signal_fd_ = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signal_fd_ < 0) return absl::ErrnoToStatus(errno, "signalfd");
+  absl::Status status = loop_->Add(signal_fd_, EPOLLIN, [this](uint32_t) { OnSignal(); });
+  if (!status.ok()) return status;
+
+  absl::StatusOr<std::unique_ptr<Machine>> machine = Machine::Create(options_.machine);
+  if (!machine.ok()) return machine.status();
+  machine_ = *std::move(machine);
+  absl::StatusOr<std::unique_ptr<GuestDevices>> devices =
+      GuestDevices::Add(machine_.get(), loop_.get());
+  if (!devices.ok()) return devices.status();
+  devices_ = *std::move(devices);
+  status = OpenChannels();
+  if (!status.ok()) return status;
+
+  Mapping initrd;
+  if (!options_.initrd.empty()) {
+    absl::StatusOr<Mapping> mapped = MapFile(options_.initrd);
+    if (!mapped.ok()) return mapped.status();
+    initrd = *std::move(mapped);
+  }
+  return machine_->LoadLinux(kernel, options_.cmdline, initrd.bytes());
+}
+
+absl::Status GuestSession::OpenChannels() {
+  auto open = [this](GuestDevices::Port port, std::function<void(absl::string_view)> on_bytes,
+                     std::unique_ptr<ByteChannel>* channel) {
+    absl::StatusOr<std::unique_ptr<ByteChannel>> made =
+        ByteChannel::Create(loop_.get(), devices_->fd(port), /*owned=*/false,
+                            {.on_bytes = std::move(on_bytes)});
+    if (made.ok()) *channel = *std::move(made);
+    return made.status();
+  };
+  auto on_hvc0 = [this](absl::string_view bytes) {
+    console_.Append(kHvc0Source, bytes);
+    if (callbacks_.on_hvc0) callbacks_.on_hvc0(bytes);
+  };
+  absl::Status status = open(
+      GuestDevices::kSerial, [this](absl::string_view bytes) { OnSerialBytes(bytes); }, &serial_);
+  status.Update(open(GuestDevices::kHvc0, on_hvc0, &hvc0_));
+  status.Update(open(
+      GuestDevices::kAgent, [this](absl::string_view bytes) { OnAgentBytes(bytes); },
+      &agent_port_));
+  return status;
+}
+
+void GuestSession::OnSerialBytes(absl::string_view bytes) {
+  std::string text;
+  if (options_.agent) {
+    agent_.Feed(AgentLink::Transport::kSerial, bytes, MonotonicNow(), &text);
+  } else {
+    text = std::string(bytes);
+  }
+  console_.Append(kSerialSource, text);
+  if (callbacks_.on_serial && !text.empty()) callbacks_.on_serial(text);
+}
+
+void GuestSession::OnAgentBytes(absl::string_view bytes) {
+  std::string text;
+  agent_.Feed(AgentLink::Transport::kPort, bytes, MonotonicNow(), &text);
+  console_.Append(kSerialSource, text);
+}
+
+void GuestSession::OnMessage(const wire::AgentMessage& message) {
+  silent_ticks_ = 0;
+  if (phase_ == GuestPhase::kBooting && std::holds_alternative<wire::Hello>(message)) {
+    phase_ = GuestPhase::kIdle;
+    times_.to_hello = MonotonicNow() - started_;
+  }
+  if (callbacks_.on_message) callbacks_.on_message(message);
+}
+
+void GuestSession::OnSignal() {
+  signalfd_siginfo info;
+  while (read(signal_fd_, &info, sizeof(info)) == sizeof(info)) {
+    if (info.ssi_signo != SIGWINCH) {
+      End(EndCause::kInterrupted, absl::StrCat("SIG", sigabbrev_np(info.ssi_signo)));
+    } else if (std::optional<WindowSize> size = TerminalSize(0); size && callbacks_.on_window) {
+      callbacks_.on_window(*size);
+    }
+  }
+}
+
+void GuestSession::ResizeHvc0(WindowSize size) {
+  devices_->Resize(size.rows, size.columns);
+}
+
+void GuestSession::OnTick() {
+  ++ticks_;
+  ++silent_ticks_;
+  if (callbacks_.on_tick) callbacks_.on_tick();
+  auto past = [](int64_t ticks, absl::Duration limit) { return ticks * kTick > limit; };
+  auto end = [this](EndCause cause, absl::Duration limit) {
+    end_.limit = limit;
+    End(cause);
+  };
+  if (ended_ || phase_ == GuestPhase::kPlain) {
+    if (!ended_ && past(ticks_, options_.total_limit)) {
+      end(EndCause::kTimeLimit, options_.total_limit);
+    }
+    return;
+  }
+  if (phase_ == GuestPhase::kEnding && past(++ending_ticks_, options_.end_limit)) {
+    end(EndCause::kEndLimit, options_.end_limit);
+  } else if (phase_ == GuestPhase::kBooting && past(ticks_, options_.boot_limit)) {
+    end(EndCause::kBootLimit, options_.boot_limit);
+  } else if ((phase_ == GuestPhase::kIdle || phase_ == GuestPhase::kRunning) &&
+             past(silent_ticks_, options_.heartbeat_limit)) {
+    end(EndCause::kHeartbeatLost, options_.heartbeat_limit);
+  } else if (past(ticks_, options_.total_limit)) {
+    end(EndCause::kTimeLimit, options_.total_limit);
+  }
+}
+
+void GuestSession::BeginRun() {
+  phase_ = GuestPhase::kRunning;
+  SampleNoise();
+}
+
+void GuestSession::BeginEnd() {
+  SampleNoise();
+  phase_ = GuestPhase::kEnding;
+  Send(wire::Shutdown{wire::ShutdownHow::kEnd});
+}
+
+void GuestSession::SampleNoise() {
+  std::vector<ThreadSchedule> sample;
+  for (const VcpuStats& stats : machine_->Stats()) {
+    std::optional<ThreadSchedule> schedule = ReadThreadSchedule(stats.thread_id);
+    if (!schedule.has_value()) return;  // a host without schedstats: no noise is known
+    sample.push_back(*schedule);
+  }
+  noise_.AddSample(MonotonicNow(), std::move(sample));
+}
+
+void GuestSession::End(EndCause cause, std::string detail) {
+  if (ended_) return;
+  ended_ = true;
+  end_.cause = cause;
+  end_.detail = std::move(detail);
+  end_.phase = phase_;
+  loop_->Stop();
+}
+
+absl::StatusOr<GuestEndFacts> GuestSession::Run() {
+  started_ = MonotonicNow();
+  loop_->AddTimer(kTick, [this] { OnTick(); }, /*repeat=*/true);
+  loop_->AddTimer(
+      kNoisePeriod,
+      [this] {
+        if (phase_ == GuestPhase::kRunning) SampleNoise();
+      },
+      /*repeat=*/true);
+  absl::Status started = machine_->Start([this](const MachineEnd&) {
+    loop_->Post([this] {
+      // What the guest wrote last (a panic, the result) stands before its end.
+      DrainConsoles();
+      End(EndCause::kMachine);
+    });
+  });
+  if (!started.ok()) return started;
+  loop_->Run();
+  machine_->Stop();
+  end_.machine_end = machine_->Wait();
+  times_.to_first_run = machine_->first_run() - created_;
+  times_.total = MonotonicNow() - started_;
+  FillConsoleFacts();
+  return end_;
+}
+
+bool GuestSession::ConsolesHaveBytes() const {
+  return Readable(devices_->fd(GuestDevices::kSerial)) > 0 ||
+         Readable(devices_->fd(GuestDevices::kHvc0)) > 0 ||
+         Readable(devices_->fd(GuestDevices::kAgent)) > 0;
+}
+
+void GuestSession::DrainConsoles() {
+  // A few turns in any case: a device may yet have to move bytes from guest memory to its socket.
+  // Bounded, as what buffers and sockets hold is.
+  constexpr int kLeastTurns = 8;
+  constexpr int kMostTurns = 4000;
+  for (int turn = 0; turn < kMostTurns && !ended_; ++turn) {
+    if (turn >= kLeastTurns && !ConsolesHaveBytes()) return;
+    loop_->RunOnce(absl::ZeroDuration());
+  }
+}
+
+void GuestSession::FillConsoleFacts() {
+  for (const ConsoleAlarm& alarm : console_.alarms()) {
+    std::optional<ConsoleAlarm>& slot =
+        alarm.kind == ConsoleAlarmKind::kPanic ? end_.panic : end_.alarm;
+    if (!slot.has_value()) slot = alarm;
+  }
+  const std::vector<std::string> last = console_.LastLines(1);
+  if (!last.empty()) end_.last_console_line = last.front();
+  end_.console_bytes = console_.total_bytes();
+}
+
+}  // namespace stasis

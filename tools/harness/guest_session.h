@@ -1,0 +1,137 @@
+// GuestSession: one virtual machine from its first instruction to its end, with consoles, agent and
+// time limits.
+#ifndef STASIS_TOOLS_HARNESS_GUEST_SESSION_H_
+#define STASIS_TOOLS_HARNESS_GUEST_SESSION_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "tools/harness/agent_link.h"
+#include "tools/harness/byte_channel.h"
+#include "tools/harness/console_log.h"
+#include "tools/harness/guest_devices.h"
+#include "tools/harness/guest_end.h"
+#include "tools/harness/host_noise.h"
+#include "tools/harness/terminal.h"
+#include "vmm/boot/kernel_image.h"
+#include "vmm/boot/mapping.h"
+#include "vmm/event/event_loop.h"
+#include "vmm/machine.h"
+
+namespace stasis {
+
+struct GuestSessionOptions {
+  MachineConfig machine;
+  std::string cmdline;
+  std::string initrd;  // path; empty: none
+  // PID 1 is our agent. Without: a plain boot, which only `total_limit` ends from outside.
+  bool agent = true;
+  absl::Duration boot_limit = absl::Seconds(60);
+  absl::Duration heartbeat_limit = absl::Seconds(20);
+  absl::Duration end_limit = absl::Seconds(30);
+  absl::Duration total_limit = absl::InfiniteDuration();
+};
+
+struct SessionTimes {
+  absl::Duration to_first_run;  // from Create to the first KVM_RUN
+  absl::Duration to_hello;      // from Run to the agent's hello; zero: never
+  absl::Duration total;         // of Run
+};
+
+// Create, set callbacks, Run once. Everything happens on the thread that calls Run, on its event
+// loop. Limits are counted in ticks of one second that the loop itself has seen: a host that stops
+// the whole program (a suspended laptop, a blocked terminal) does not run them down.
+class GuestSession {
+ public:
+  struct Callbacks {
+    std::function<void(const wire::AgentMessage&)> on_message;
+    std::function<void(absl::string_view)> on_hvc0;    // besides the console log
+    std::function<void(absl::string_view)> on_serial;  // without the agent's frames
+    std::function<void(WindowSize)> on_window;         // SIGWINCH, with the size of descriptor 0
+    std::function<void()> on_tick;                     // once a second
+  };
+
+  // Makes the machine, its devices and loads the kernel. `kernel` may go once this returns.
+  // Errors: those of Machine, KernelImage and devices.
+  static absl::StatusOr<std::unique_ptr<GuestSession>> Create(const GuestSessionOptions& options,
+                                                              const KernelImage& kernel);
+  ~GuestSession();
+  GuestSession(const GuestSession&) = delete;
+  GuestSession& operator=(const GuestSession&) = delete;
+
+  void set_callbacks(Callbacks callbacks) { callbacks_ = std::move(callbacks); }
+  EventLoop* loop() { return loop_.get(); }
+  ConsoleLog* console() { return &console_; }
+  const AgentLink& agent() const { return agent_; }
+  Machine& machine() { return *machine_; }
+  const HostNoise& noise() const { return noise_; }
+  const SessionTimes& times() const { return times_; }
+
+  void Send(const wire::HostMessage& message) { agent_.Send(message); }
+  ByteChannel* hvc0() { return hvc0_.get(); }
+  ByteChannel* serial() { return serial_.get(); }
+  void ResizeHvc0(WindowSize size);
+
+  GuestPhase phase() const { return phase_; }
+  // A scenario or command begins: its host noise is sampled from here on.
+  void BeginRun();
+  // The result is here: tells the agent to end the machine, which must follow within end_limit.
+  void BeginEnd();
+  // Ends the session at once (kHandler or whatever the caller names). The first end wins.
+  void End(EndCause cause, std::string detail = "");
+
+  // Starts the vCPUs and returns when all is over: vCPU threads are gone, consoles are read to the
+  // end. SIGINT, SIGTERM, SIGHUP and SIGQUIT meanwhile end the session with kInterrupted.
+  // Error: the machine did not start.
+  absl::StatusOr<GuestEndFacts> Run();
+
+ private:
+  explicit GuestSession(const GuestSessionOptions& options);
+  absl::Status Assemble(const KernelImage& kernel);
+  absl::Status OpenChannels();
+  void OnSerialBytes(absl::string_view bytes);
+  void OnAgentBytes(absl::string_view bytes);
+  void OnMessage(const wire::AgentMessage& message);
+  void OnSignal();
+  void OnTick();
+  void SampleNoise();
+  bool ConsolesHaveBytes() const;
+  void DrainConsoles();
+  void FillConsoleFacts();
+
+  const GuestSessionOptions options_;
+  const absl::Time created_;
+  std::unique_ptr<EventLoop> loop_;
+  ConsoleLog console_;
+  AgentLink agent_;
+  HostNoise noise_;
+  SessionTimes times_;
+  Callbacks callbacks_;
+  absl::Time started_;
+
+  GuestPhase phase_ = GuestPhase::kBooting;
+  GuestEndFacts end_;
+  bool ended_ = false;
+  // Ticks since the start, the last word from the agent, and BeginEnd.
+  int64_t ticks_ = 0;
+  int64_t silent_ticks_ = 0;
+  int64_t ending_ticks_ = 0;
+
+  int signal_fd_ = -1;
+  std::unique_ptr<GuestDevices> devices_;
+  std::unique_ptr<ByteChannel> serial_;
+  std::unique_ptr<ByteChannel> hvc0_;
+  std::unique_ptr<ByteChannel> agent_port_;
+  // Last, so that it goes first: its devices use what stands above.
+  std::unique_ptr<Machine> machine_;
+};
+
+}  // namespace stasis
+
+#endif  // STASIS_TOOLS_HARNESS_GUEST_SESSION_H_

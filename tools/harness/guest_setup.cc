@@ -1,0 +1,128 @@
+#include "tools/harness/guest_setup.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "tools/harness/initramfs/initramfs.h"
+#include "tools/kernels/kernel_store.h"
+
+namespace stasis {
+namespace {
+
+constexpr char kDefaultMemory[] = "512M";
+
+GuestSetupResult Failed(Layer layer, const absl::Status& status) {
+  return {std::nullopt, FindingFromStatus(layer, status)};
+}
+
+// A kernel or initramfs that cannot be used is an error, whatever code the library gives it: the
+// arguments themselves were understood.
+GuestSetupResult Unusable(Layer layer, const absl::Status& status) {
+  Finding finding = FindingFromStatus(layer, status);
+  finding.verdict = Verdict::kError;
+  return {std::nullopt, finding};
+}
+
+std::string MissingConfig(const GuestRequest& request, const KernelImage& kernel) {
+  if (kernel.config() == nullptr) return "";  // not known: the agent says what is missing
+  std::vector<std::string> missing;
+  for (const std::string& option : request.required_config) {
+    if (!kernel.config()->IsEnabled(option)) missing.push_back(absl::StrCat("CONFIG_", option));
+  }
+  return absl::StrJoin(missing, ", ");
+}
+
+absl::StatusOr<std::string> MakeInitramfs(const GuestRequest& request,
+                                          const ResolvedKernel& kernel) {
+  InitramfsSpec spec;
+  absl::StatusOr<std::string> agent = FindAgentBinary();
+  if (!agent.ok()) return agent.status();
+  spec.agent = *agent;
+  spec.modules_dir = kernel.modules;
+  spec.include = request.include;
+  if (request.shell) {
+    absl::StatusOr<std::string> busybox = FindBusybox();
+    if (!busybox.ok()) return busybox.status();
+    spec.busybox = *busybox;
+  }
+  absl::StatusOr<InitramfsImage> image = BuildInitramfs(spec);
+  if (!image.ok()) return image.status();
+  return image->path;
+}
+
+}  // namespace
+
+absl::StatusOr<MachineConfig> ParseMachine(const GuestRequest& request) {
+  MachineConfig config;
+  if (!request.topology.empty()) {
+    absl::StatusOr<Topology> topology = Topology::Parse(request.topology);
+    if (!topology.ok()) return topology.status();
+    config.topology = *topology;
+  }
+  absl::StatusOr<uint64_t> memory =
+      ParseMemorySize(request.memory.empty() ? kDefaultMemory : request.memory);
+  if (!memory.ok()) return memory.status();
+  config.memory_bytes = *memory;
+  config.huge_pages = request.huge_pages;
+  return config;
+}
+
+GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progress) {
+  absl::StatusOr<MachineConfig> machine = ParseMachine(request);
+  if (!machine.ok()) return Failed(Layer::kHost, machine.status());
+
+  const KernelStore store(CacheDirectory());
+  absl::StatusOr<ResolvedKernel> resolved = store.Resolve(request.kernel, ProcessEnvironment());
+  if (!resolved.ok()) return Unusable(Layer::kHost, resolved.status());
+  progress->Stage(absl::StrCat("loading kernel ", resolved->image));
+  absl::StatusOr<KernelImage> kernel =
+      KernelImage::Load(resolved->image, {.cache_directory = store.cache_directory()});
+  if (!kernel.ok()) return Unusable(Layer::kHost, kernel.status());
+
+  absl::StatusOr<DiscoveryChoice> discovery = ChooseDiscovery(*kernel, request.discovery);
+  if (!discovery.ok()) return Unusable(Layer::kBoot, discovery.status());
+  const std::string missing = discovery->MissingRequired();
+  if (!missing.empty()) {
+    return Unusable(Layer::kBoot, absl::FailedPreconditionError(
+                                      absl::StrCat(resolved->image, ": ", missing)));
+  }
+  const std::string lacking = MissingConfig(request, *kernel);
+  if (!lacking.empty()) {
+    return {std::nullopt,
+            Finding{Verdict::kInconclusive, Layer::kBoot,
+                    absl::StrCat("the scenario needs ", lacking, ", which ", resolved->image,
+                                 " was built without"),
+                    "choose another kernel with --kernel (see 'stasis kernel list')"}};
+  }
+  machine->discovery = discovery->discovery;
+
+  std::string initrd = request.initrd;
+  if (request.agent) {
+    progress->Stage("building the initramfs");
+    absl::StatusOr<std::string> made = MakeInitramfs(request, *resolved);
+    if (!made.ok()) return Unusable(Layer::kHost, made.status());
+    initrd = *std::move(made);
+  } else if (!initrd.empty() && access(initrd.c_str(), R_OK) != 0) {
+    return Unusable(Layer::kHost, absl::ErrnoToStatus(errno, absl::StrCat("open ", initrd)));
+  }
+
+  std::vector<std::string> warnings;
+  for (const MissingOption& option : discovery->missing) {
+    if (option.required) continue;
+    warnings.push_back(
+        absl::StrFormat("the kernel lacks %s: %s", option.option, option.purpose));
+  }
+  GuestSetup setup{.machine = *std::move(machine),
+                   .kernel = *std::move(kernel),
+                   .kernel_path = resolved->image,
+                   .discovery = *std::move(discovery),
+                   .initrd = std::move(initrd),
+                   .warnings = std::move(warnings)};
+  return {std::move(setup), Finding()};
+}
+
+}  // namespace stasis

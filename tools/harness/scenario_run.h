@@ -1,0 +1,33 @@
+// ScenarioRun: carries a scenario out in a guest session and comes to a verdict.
+#ifndef STASIS_TOOLS_HARNESS_SCENARIO_RUN_H_
+#define STASIS_TOOLS_HARNESS_SCENARIO_RUN_H_
+
+#include <functional>
+#include <string>
+
+#include "guest/scenario/scenario.h"
+#include "tools/harness/guest_session.h"
+#include "tools/harness/guest_setup.h"
+#include "tools/harness/progress.h"
+#include "tools/harness/report.h"
+
+namespace stasis {
+
+struct ScenarioRunOptions {
+  bool verbose = false;       // the guest's console on stderr
+  std::string append;         // to the kernel command line
+  std::string lane;           // for the report
+  absl::Duration time_limit;  // of the guest's whole life; zero: by the scenario's duration
+  // Emulated hosts are slow: limits that guard against hangs are multiplied.
+  double patience = 1;
+};
+
+// Blocks until the guest is gone. Never passes without evidence: the agent's result over the whole
+// duration, from a guest of the topology that was asked for, every expectation held, no alarm on the
+// console and a guest that ended as it was told.
+RunReport RunScenario(const Scenario& scenario, const GuestSetup& setup,
+                      const ScenarioRunOptions& options, ProgressLine* progress);
+
+}  // namespace stasis
+
+#endif  // STASIS_TOOLS_HARNESS_SCENARIO_RUN_H_

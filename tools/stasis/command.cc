@@ -1,0 +1,89 @@
+#include "tools/stasis/command.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tools/harness/files.h"
+#include "tools/nested/nested.h"
+
+namespace stasis {
+
+void AddMachineOptions(CLI::App* command, MachineOptions* options) {
+  command->add_option("--kernel", options->kernel,
+                      "Path of an image, build tree, or name in the cache ('stasis kernel list'); "
+                      "default: $STASIS_KERNEL, the cache, this host's own kernel");
+  command->add_option("--topology", options->topology,
+                      "NUMA nodes, LLCs in all, cores per LLC, threads per core: 1n2l4c2t");
+  command->add_option("--memory", options->memory, "Guest memory with a unit: 512M, 2G");
+  command->add_option("--append", options->append, "Words added to the kernel command line");
+  command->add_option("--discovery", options->discovery,
+                      "How the guest finds its devices: auto, acpi, cmdline, fdt");
+  command->add_option("--accel", options->accel,
+                      "Where the machine runs: auto, kvm (this host), nested (emulated host)")
+      ->envname("STASIS_ACCEL");
+  command
+      ->add_option("--time-limit", options->time_limit_seconds,
+                   "Ends the guest after that many seconds")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--huge-pages", options->huge_pages, "Guest memory on transparent huge pages");
+  command->add_flag("--verbose,-v", options->verbose, "The guest's console on stderr");
+}
+
+absl::StatusOr<GuestRequest> RequestFrom(const MachineOptions& options) {
+  GuestRequest request;
+  request.kernel = options.kernel;
+  request.topology = options.topology;
+  request.memory = options.memory;
+  request.huge_pages = options.huge_pages;
+  absl::StatusOr<Discovery> discovery = ParseDiscovery(options.discovery);
+  if (!discovery.ok()) return discovery.status();
+  request.discovery = *discovery;
+  absl::Status machine = ParseMachine(request).status();
+  if (!machine.ok()) return machine;
+  return request;
+}
+
+LaneChoice ChooseLaneFor(const MachineOptions& options) {
+  absl::StatusOr<Accel> accel = ParseAccel(options.accel);
+  if (!accel.ok()) return {std::nullopt, FindingFromStatus(Layer::kNone, accel.status())};
+  absl::StatusOr<Lane> lane = ChooseLane(*accel);
+  if (!lane.ok()) return {std::nullopt, FindingFromStatus(Layer::kHost, lane.status())};
+  if (!lane->note.empty()) fprintf(stderr, "stasis: %s\n", lane->note.c_str());
+  return {*std::move(lane), Finding()};
+}
+
+int RunNestedCommand(const Invocation& invocation, const std::vector<std::string>& writable,
+                     absl::Duration time_limit, bool interactive) {
+  NestedCommand command;
+  command.argv = invocation.argv;
+  for (const std::string& directory : std::set<std::string>(writable.begin(), writable.end())) {
+    if (!directory.empty()) command.writable.push_back(directory);
+  }
+  command.time_limit = time_limit;
+  command.interactive = interactive;
+  absl::StatusOr<int> code = RunInNestedLane(command);
+  if (code.ok()) return *code;
+  Finding finding = FindingFromStatus(Layer::kHost, code.status());
+  finding.verdict = Verdict::kError;
+  return Complain(finding);
+}
+
+double Patience() { return InNested() ? 3 : 1; }
+
+int Complain(const Finding& finding) {
+  fprintf(stderr, "%s\n", FirstLine(finding).c_str());
+  return finding.exit_code();
+}
+
+std::string DirectoryOf(const std::string& path) {
+  if (path.empty()) return "";
+  return std::filesystem::path(AbsolutePath(path)).parent_path().string();
+}
+
+}  // namespace stasis

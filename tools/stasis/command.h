@@ -1,0 +1,73 @@
+// What the subcommands share: how they are registered, options of machines, the way into a lane.
+#ifndef STASIS_TOOLS_STASIS_COMMAND_H_
+#define STASIS_TOOLS_STASIS_COMMAND_H_
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "tools/harness/guest_setup.h"
+#include "tools/harness/lane.h"
+#include "tools/harness/progress.h"
+#include "tools/harness/verdict.h"
+
+namespace stasis {
+
+// What main was called with.
+struct Invocation {
+  std::vector<std::string> argv;
+  // Set by the subcommand that was parsed; returns the exit code.
+  std::function<int()> action;
+};
+
+// One function per subcommand, in a file of its own. `invocation` outlives the app.
+void AddRunCommand(CLI::App* app, Invocation* invocation);
+void AddBootCommand(CLI::App* app, Invocation* invocation);
+void AddShellCommand(CLI::App* app, Invocation* invocation);
+void AddListCommand(CLI::App* app, Invocation* invocation);
+void AddDoctorCommand(CLI::App* app, Invocation* invocation);
+void AddKernelCommand(CLI::App* app, Invocation* invocation);
+
+// Options that run, boot and shell have in common.
+struct MachineOptions {
+  std::string kernel;
+  std::string topology;
+  std::string memory;
+  std::string append;
+  std::string discovery = "auto";
+  std::string accel = "auto";
+  double time_limit_seconds = 0;  // 0: by the command
+  bool huge_pages = false;
+  bool verbose = false;
+};
+void AddMachineOptions(CLI::App* command, MachineOptions* options);
+
+// Fills in kernel, topology, memory, discovery. Error: InvalidArgument (no such discovery).
+absl::StatusOr<GuestRequest> RequestFrom(const MachineOptions& options);
+
+// Where a command runs: prints the lane's note on stderr. Error as a finding.
+struct LaneChoice {
+  std::optional<Lane> lane;
+  Finding finding;  // without a lane
+};
+LaneChoice ChooseLaneFor(const MachineOptions& options);
+
+// Runs this very command in the emulated host. Writes a finding of the lane itself to stderr.
+int RunNestedCommand(const Invocation& invocation, const std::vector<std::string>& writable,
+                     absl::Duration time_limit, bool interactive);
+
+// Limits against hangs are this much larger inside the emulated host.
+double Patience();
+
+// The finding's first line on stderr; returns its exit code.
+int Complain(const Finding& finding);
+
+// Directory in which the file `path` would stand, absolute; "" for "".
+std::string DirectoryOf(const std::string& path);
+
+}  // namespace stasis
+
+#endif  // STASIS_TOOLS_STASIS_COMMAND_H_
