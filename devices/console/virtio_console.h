@@ -46,6 +46,9 @@ class VirtioConsole : public VirtioDevice, public Freezable {
   // The size of the terminal that port 0 stands for. On the loop's thread.
   void SetSize(uint16_t cols, uint16_t rows);
 
+  // On the loop's thread: one pass now, for what the guest sent last before its machine ended.
+  void Flush() { Pump(); }
+
   // Whether the guest has the port open. Any thread.
   bool IsPortOpen(uint32_t port) const;
   ConsolePort::Counters PortCounters(uint32_t port) const;
