@@ -38,11 +38,16 @@ class ByteChannel {
 
   // Queues. After a write error (the reader is gone) everything is dropped.
   void Write(absl::string_view bytes);
+  // Writes once, when the loop does not run: the descriptor must be ready.
+  void WriteReady() {
+    if (pending() > 0) WriteSome();
+  }
   size_t pending() const { return pending_.size() - written_; }
   bool broken() const { return broken_; }
 
   // Stops and resumes calling on_bytes: the writer at the other end then waits.
   void SetReading(bool reading);
+  bool reading() const { return reading_; }
 
  private:
   ByteChannel(EventLoop* loop, int fd, bool owned, Callbacks callbacks)

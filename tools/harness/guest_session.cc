@@ -130,7 +130,9 @@ absl::Status GuestSession::OpenChannels() {
                      std::unique_ptr<ByteChannel>* channel) {
     absl::StatusOr<std::unique_ptr<ByteChannel>> made =
         ByteChannel::Create(loop_.get(), devices_->fd(port), /*owned=*/false,
-                            {.on_bytes = std::move(on_bytes)});
+                            {.on_bytes = std::move(on_bytes), .on_drained = [this] {
+                               if (on_drained_ && unsent_to_agent() == 0) on_drained_();
+                             }});
     if (made.ok()) *channel = *std::move(made);
     return made.status();
   };
@@ -190,7 +192,7 @@ void GuestSession::ResizeHvc0(WindowSize size) {
 
 void GuestSession::OnTick() {
   ++ticks_;
-  ++silent_ticks_;
+  if (agent_port_->reading()) ++silent_ticks_;
   if (callbacks_.on_tick) callbacks_.on_tick();
   auto past = [](int64_t ticks, absl::Duration limit) { return ticks * kTick > limit; };
   auto end = [this](EndCause cause, absl::Duration limit) {

@@ -74,6 +74,12 @@ class GuestSession {
   const SessionTimes& times() const { return times_; }
 
   void Send(const wire::HostMessage& message) { agent_.Send(message); }
+  // Bytes of messages that the agent has not taken yet, and when it has taken all.
+  size_t unsent_to_agent() const { return agent_port_->pending() + serial_->pending(); }
+  void set_on_agent_drained(std::function<void()> drained) { on_drained_ = std::move(drained); }
+  // Stops reading what the agent sends, while our own reader is slow; it then waits, and its silence
+  // is not counted.
+  void SetAgentReading(bool reading) { agent_port_->SetReading(reading); }
   ByteChannel* hvc0() { return hvc0_.get(); }
   ByteChannel* serial() { return serial_.get(); }
   void ResizeHvc0(WindowSize size);
@@ -113,6 +119,7 @@ class GuestSession {
   HostNoise noise_;
   SessionTimes times_;
   Callbacks callbacks_;
+  std::function<void()> on_drained_;
   absl::Time started_;
 
   GuestPhase phase_ = GuestPhase::kBooting;

@@ -22,6 +22,9 @@ struct ScenarioRunOptions {
   double patience = 1;
 };
 
+// The limit of a guest's whole life when none is asked for.
+absl::Duration DefaultTimeLimit(const Scenario& scenario, double patience);
+
 // Blocks until the guest is gone. Never passes without evidence: the agent's result over the whole
 // duration, from a guest of the topology that was asked for, every expectation held, no alarm on the
 // console and a guest that ended as it was told.

@@ -74,6 +74,8 @@ int RunNestedCommand(const Invocation& invocation, const std::vector<std::string
   return Complain(finding);
 }
 
+std::string LaneName() { return InNested() ? "nested" : "kvm"; }
+
 double Patience() { return InNested() ? 3 : 1; }
 
 int Complain(const Finding& finding) {

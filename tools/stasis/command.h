@@ -59,6 +59,9 @@ LaneChoice ChooseLaneFor(const MachineOptions& options);
 int RunNestedCommand(const Invocation& invocation, const std::vector<std::string>& writable,
                      absl::Duration time_limit, bool interactive);
 
+// "kvm", or "nested" inside the emulated host.
+std::string LaneName();
+
 // Limits against hangs are this much larger inside the emulated host.
 double Patience();
 

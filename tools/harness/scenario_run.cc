@@ -1,0 +1,197 @@
+#include "tools/harness/scenario_run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "guest/scenario/judge.h"
+#include "tools/harness/guest_cmdline.h"
+#include "tools/harness/scenario_verdict.h"
+#include "tools/harness/topology_check.h"
+
+namespace stasis {
+namespace {
+
+constexpr size_t kConsoleTail = 15;
+constexpr size_t kMostWarnings = 20;
+
+// The conversation with the agent. Lives as long as the session runs.
+class ScenarioRun {
+ public:
+  ScenarioRun(const Scenario& scenario, const GuestSetup& setup, const ScenarioRunOptions& options,
+              ProgressLine* progress)
+      : scenario_(scenario), setup_(setup), options_(options), progress_(progress) {}
+
+  RunReport Run() {
+    FillRequest();
+    absl::StatusOr<std::unique_ptr<GuestSession>> session =
+        GuestSession::Create(SessionOptions(), setup_.kernel);
+    if (!session.ok()) return Failed(session.status());
+    session_ = session->get();
+    if (options_.verbose) {
+      session_->console()->set_tee([](absl::string_view bytes) {
+        [[maybe_unused]] ssize_t put = write(STDERR_FILENO, bytes.data(), bytes.size());
+      });
+    }
+    session_->set_callbacks({.on_message = [this](const wire::AgentMessage& message) {
+      std::visit([this](const auto& m) { On(m); }, message);
+    }});
+    progress_->Stage(absl::StrCat("booting ", setup_.kernel.release(), " with ",
+                                  setup_.machine.topology.cpus(), " CPUs"));
+    absl::StatusOr<GuestEndFacts> end = session_->Run();
+    progress_->Clear();
+    if (!end.ok()) return Failed(end.status());
+    FillResult(*end);
+    return std::move(report_);
+  }
+
+ private:
+  GuestSessionOptions SessionOptions() const {
+    GuestSessionOptions session;
+    session.machine = setup_.machine;
+    session.cmdline = report_.cmdline;
+    session.initrd = setup_.initrd;
+    session.boot_limit *= options_.patience;
+    session.heartbeat_limit *= options_.patience;
+    session.end_limit *= options_.patience;
+    session.total_limit = options_.time_limit > absl::ZeroDuration()
+                              ? options_.time_limit
+                              : DefaultTimeLimit(scenario_, options_.patience);
+    return session;
+  }
+
+  void FillRequest() {
+    report_.scenario = scenario_;
+    report_.lane = options_.lane;
+    report_.kernel_path = setup_.kernel_path;
+    report_.discovery = DiscoveryName(setup_.machine.discovery);
+    report_.discovery_reason = setup_.discovery.reason;
+    report_.asked = setup_.machine.topology;
+    report_.memory_bytes = setup_.machine.memory_bytes;
+    report_.warnings = setup_.warnings;
+    report_.cmdline = GuestCmdline({.discovery = setup_.machine.discovery,
+                                    .verbose = options_.verbose,
+                                    .scenario_append = scenario_.machine.cmdline,
+                                    .user_append = options_.append});
+  }
+
+  RunReport Failed(const absl::Status& status) {
+    report_.finding = FindingFromStatus(Layer::kHost, status);
+    report_.finding.verdict = Verdict::kError;
+    return std::move(report_);
+  }
+
+  void Warn(std::string text) {
+    if (report_.warnings.size() < kMostWarnings) report_.warnings.push_back(std::move(text));
+  }
+
+  // A guest that cannot go on is told to end; what it said stands.
+  void GiveUp(Finding finding) {
+    if (!evidence_.early.has_value()) evidence_.early = std::move(finding);
+    if (session_->phase() != GuestPhase::kEnding) session_->BeginEnd();
+  }
+
+  void On(const wire::Hello& hello) { report_.hello = hello; }
+
+  // The agent has said what it sees: the run begins.
+  void On(const wire::Topology& topology) {
+    if (report_.seen.has_value()) return;  // said again on a second transport
+    report_.seen = topology;
+    report_.topology_differences =
+        CompareTopology(setup_.machine.topology, topology,
+                        {.numa = setup_.machine.discovery == Discovery::kAcpi});
+    if (!report_.topology_differences.empty()) {
+      GiveUp({Verdict::kFail, Layer::kBoot,
+              absl::StrCat("the guest does not see the topology that was asked for: ",
+                           report_.topology_differences.front())});
+      return;
+    }
+    session_->BeginRun();
+    session_->Send(wire::RunScenario{scenario_});
+    progress_->Stage(absl::StrCat("running ", scenario_.name));
+  }
+
+  void On(const wire::Progress& progress) {
+    progress_->Detail(absl::StrFormat("%s, %.0f of %.0f s", OneLine(progress.what, 40),
+                                      progress.elapsed_ns * 1e-9, progress.total_ns * 1e-9));
+  }
+
+  void On(const wire::Log& log) {
+    if (log.level != "info") Warn(absl::StrCat("agent: ", OneLine(log.text)));
+  }
+
+  void On(const wire::Result& result) {
+    if (session_->phase() != GuestPhase::kRunning) return;  // asked for nothing: no evidence
+    report_.measurements = result.measurements;
+    progress_->Stage("ending the guest");
+    session_->BeginEnd();
+  }
+
+  void On(const wire::Error& error) {
+    const Layer layer = LayerByName(error.layer);
+    GiveUp({error.kind == wire::ErrorKind::kMissingFeature ? Verdict::kInconclusive
+                                                           : Verdict::kError,
+            layer == Layer::kNone ? Layer::kAgent : layer, OneLine(error.text)});
+  }
+
+  void On(const wire::Symbols&) {}
+  void On(const wire::Heartbeat&) {}
+  void On(const wire::WorkerSamples&) {}
+  void On(const wire::ExecOutput&) {}
+  void On(const wire::ExecExit&) {}
+  void On(const wire::Goodbye&) {}
+
+  void FillResult(const GuestEndFacts& end) {
+    if (end.cause == EndCause::kMachine) report_.machine_end = end.machine_end;
+    report_.alarms = session_->console()->alarms();
+    report_.console_tail = session_->console()->LastLines(kConsoleTail);
+    report_.noise = session_->noise().Totals();
+    report_.to_first_run = session_->times().to_first_run;
+    report_.to_hello = session_->times().to_hello;
+    report_.total = session_->times().total;
+    evidence_.guest_end = JudgeGuestEnd(end);
+    evidence_.alarms = report_.alarms;
+    evidence_.measurements = report_.measurements;
+    const AgentLink& agent = session_->agent();
+    const HostNoise& noise = session_->noise();
+    evidence_.host_delay = [&](const CpuSet& cpus, uint64_t from_ns, uint64_t to_ns) {
+      std::optional<absl::Time> from = agent.HostTime(from_ns);
+      std::optional<absl::Time> to = agent.HostTime(to_ns);
+      absl::Duration most;
+      if (!from.has_value() || !to.has_value()) return most;
+      for (uint32_t cpu : cpus.Cpus()) most = std::max(most, noise.DelayOf(cpu, *from, *to));
+      return most;
+    };
+    ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
+    report_.finding = std::move(verdict.finding);
+    report_.expectations = std::move(verdict.expectations);
+    for (std::string& warning : verdict.warnings) Warn(std::move(warning));
+  }
+
+  const Scenario& scenario_;
+  const GuestSetup& setup_;
+  const ScenarioRunOptions& options_;
+  ProgressLine* const progress_;
+  GuestSession* session_ = nullptr;
+  RunReport report_;
+  ScenarioEvidence evidence_;
+};
+
+}  // namespace
+
+absl::Duration DefaultTimeLimit(const Scenario& scenario, double patience) {
+  // Boot, set-up of workers and the end, each with what it may take on a slow host.
+  return scenario.duration + absl::Seconds(120) * patience;
+}
+
+RunReport RunScenario(const Scenario& scenario, const GuestSetup& setup,
+                      const ScenarioRunOptions& options, ProgressLine* progress) {
+  return ScenarioRun(scenario, setup, options, progress).Run();
+}
+
+}  // namespace stasis

@@ -1,0 +1,128 @@
+#include "tools/harness/scenario_verdict.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "guest/scenario/judge.h"
+
+namespace stasis {
+namespace {
+
+constexpr double kNoisyShare = 0.1;
+
+// Whether the gaps above the limit are the host's.
+bool HostExplainsGaps(const Scenario& scenario, const ScenarioEvidence& evidence) {
+  const absl::Duration limit = *scenario.expect.max_gap;
+  for (const WorkerMeasurement& worker : evidence.measurements->workers) {
+    const absl::Duration gap = absl::Nanoseconds(worker.max_gap_ns);
+    if (gap <= limit) continue;
+    const uint64_t end_ns = worker.gap_at_ns + worker.max_gap_ns;
+    if (gap - evidence.host_delay(worker.cpus_allowed, worker.gap_at_ns, end_ns) > limit) {
+      return false;
+    }
+  }
+  return true;
+}
+
+absl::Duration WorstDelay(const ScenarioEvidence& evidence) {
+  CpuSet cpus;
+  for (const WorkerMeasurement& worker : evidence.measurements->workers) {
+    cpus = cpus | worker.cpus_allowed;
+  }
+  return evidence.host_delay(cpus, evidence.measurements->start_ns, evidence.measurements->end_ns);
+}
+
+bool HostWasNoisy(const ScenarioEvidence& evidence) {
+  const Measurements& measurements = *evidence.measurements;
+  const absl::Duration window = absl::Nanoseconds(measurements.end_ns - measurements.start_ns);
+  return WorstDelay(evidence) > kNoisyShare * window;
+}
+
+// Whether the failure of `outcome` may be the host's.
+bool HostExplains(const Scenario& scenario, const ScenarioEvidence& evidence,
+                  const Outcome& outcome) {
+  if (!evidence.host_delay) return false;
+  if (outcome.name == "max_gap" && scenario.expect.max_gap.has_value()) {
+    return HostExplainsGaps(scenario, evidence);
+  }
+  if (outcome.name == "max_spread" || outcome.name == "min_iterations") {
+    return HostWasNoisy(evidence);
+  }
+  return false;  // nobody but the scheduler breaks isolation
+}
+
+// A worker that ended by itself speaks of the workload, a run that was too short of the agent; all
+// that is measured speaks of the scheduler.
+Layer LayerOf(const Outcome& outcome) {
+  return outcome.name == "evidence" ? Layer::kWorkload : Layer::kScheduler;
+}
+
+ExpectationReport ReportOf(const Outcome& outcome) {
+  std::string text = outcome.measured;
+  if (!outcome.limit.empty()) absl::StrAppend(&text, ", limit ", outcome.limit);
+  if (!outcome.detail.empty()) absl::StrAppend(&text, " (", outcome.detail, ")");
+  return {outcome.name, outcome.ok, OneLine(text)};
+}
+
+// The finding of the scenario's own figures.
+Finding JudgeFigures(const Scenario& scenario, const ScenarioEvidence& evidence,
+                     const std::vector<Outcome>& outcomes) {
+  const Judgement judgement = Conclude(scenario, outcomes);
+  if (judgement.pass) {
+    // The reason is of interest where a failure was what should be seen.
+    return {Verdict::kPass, Layer::kNone,
+            scenario.expect.should_fail.has_value() ? judgement.reason : ""};
+  }
+  const Outcome* first = nullptr;
+  bool all_explained = true;
+  for (const Outcome& outcome : outcomes) {
+    if (outcome.ok || outcome.name == scenario.expect.should_fail) continue;
+    if (first == nullptr) first = &outcome;
+    all_explained = all_explained && HostExplains(scenario, evidence, outcome);
+  }
+  if (first == nullptr) {  // should_fail, and nothing did
+    return {Verdict::kFail, Layer::kScheduler, judgement.reason};
+  }
+  if (!all_explained) return {Verdict::kFail, LayerOf(*first), judgement.reason};
+  return {Verdict::kInconclusive, Layer::kHost,
+          absl::StrFormat("%s; but a vCPU waited %s for a CPU of the host", judgement.reason,
+                          DurationText(WorstDelay(evidence))),
+          "run again on a quieter host or with fewer vCPUs"};
+}
+
+}  // namespace
+
+ScenarioVerdict JudgeScenario(const Scenario& scenario, const ScenarioEvidence& evidence) {
+  ScenarioVerdict verdict;
+  std::optional<Finding> figures;
+  if (evidence.measurements.has_value()) {
+    const std::vector<Outcome> outcomes = Judge(scenario, *evidence.measurements);
+    for (const Outcome& outcome : outcomes) verdict.expectations.push_back(ReportOf(outcome));
+    figures = JudgeFigures(scenario, evidence, outcomes);
+  }
+  const bool interrupted = evidence.guest_end.has_value() && evidence.guest_end->interrupted;
+  if (interrupted) {
+    verdict.finding = *evidence.guest_end;
+  } else if (figures.has_value() && figures->verdict == Verdict::kFail) {
+    verdict.finding = *figures;
+    if (evidence.guest_end.has_value()) verdict.warnings.push_back(FirstLine(*evidence.guest_end));
+  } else if (evidence.early.has_value()) {
+    verdict.finding = *evidence.early;
+    if (evidence.guest_end.has_value()) verdict.warnings.push_back(FirstLine(*evidence.guest_end));
+  } else if (evidence.guest_end.has_value()) {
+    verdict.finding = *evidence.guest_end;
+  } else if (!evidence.alarms.empty()) {
+    const ConsoleAlarm& alarm = evidence.alarms.front();
+    verdict.finding = {Verdict::kFail, Layer::kScheduler,
+                       absl::StrCat("the guest kernel reported trouble: ", alarm.line)};
+  } else if (!figures.has_value()) {
+    verdict.finding = {Verdict::kError, Layer::kAgent, "the guest ended without a result"};
+  } else {
+    verdict.finding = *figures;
+  }
+  return verdict;
+}
+
+}  // namespace stasis

@@ -1,0 +1,47 @@
+// ScenarioVerdict: from the evidence of a scenario run to its verdict. Pure.
+#ifndef STASIS_TOOLS_HARNESS_SCENARIO_VERDICT_H_
+#define STASIS_TOOLS_HARNESS_SCENARIO_VERDICT_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "guest/scenario/measurements.h"
+#include "guest/scenario/scenario.h"
+#include "tools/harness/console_log.h"
+#include "tools/harness/report.h"
+#include "tools/harness/verdict.h"
+
+namespace stasis {
+
+struct ScenarioEvidence {
+  std::optional<Finding> early;      // the run could not be carried out: the agent or harness says why
+  std::optional<Finding> guest_end;  // what is wrong with how the guest ended, if anything is
+  std::vector<ConsoleAlarm> alarms;
+  std::optional<Measurements> measurements;
+  // The longest run delay of the vCPU threads of `cpus` between two instants of the guest's clock.
+  std::function<absl::Duration(const CpuSet& cpus, uint64_t from_ns, uint64_t to_ns)> host_delay;
+};
+
+struct ScenarioVerdict {
+  Finding finding;
+  std::vector<ExpectationReport> expectations;
+  std::vector<std::string> warnings;
+};
+
+// In this order: an expectation that did not hold is a failure, unless the host explains it; a guest
+// that crashed or hung, or an agent that gave up; alarms of the kernel; no result; pass.
+//
+// The host explains
+//   max_gap     when, of every gap above the limit, no more than the limit is left after the run
+//               delay of the vCPUs that the worker may use, in the window of that gap
+//   max_spread, min_iterations
+//               when some vCPU thread waited for more than a tenth of the run
+// and then the verdict is inconclusive.
+ScenarioVerdict JudgeScenario(const Scenario& scenario, const ScenarioEvidence& evidence);
+
+}  // namespace stasis
+
+#endif  // STASIS_TOOLS_HARNESS_SCENARIO_VERDICT_H_

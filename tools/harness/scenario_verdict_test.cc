@@ -1,0 +1,153 @@
+#include "tools/harness/scenario_verdict.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace stasis {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr uint64_t kSecond = 1000000000;
+
+class ScenarioVerdictTest : public testing::Test {
+ protected:
+  ScenarioVerdictTest() {
+    scenario_.name = "test";
+    scenario_.duration = absl::Seconds(10);
+    CgroupSpec cgroup;
+    cgroup.name = "left";
+    cgroup.work.emplace_back().workers = 2;
+    scenario_.cgroups.push_back(cgroup);
+    scenario_.expect.max_gap = absl::Seconds(2);
+    scenario_.expect.max_spread = 0.5;
+    scenario_.expect.isolation = true;
+
+    Measurements measurements;
+    measurements.start_ns = 5 * kSecond;
+    measurements.end_ns = 15 * kSecond;
+    for (uint32_t index = 0; index < 2; ++index) {
+      WorkerMeasurement worker;
+      worker.index = index;
+      worker.cgroup = "left";
+      worker.kind = "cpu_spin";
+      worker.started = true;
+      worker.iterations = 100000;
+      worker.run_ns = 5 * kSecond;
+      worker.max_gap_ns = kSecond / 100;
+      worker.gap_at_ns = 7 * kSecond;
+      worker.cpus_used = *CpuSet::Parse("0-1");
+      worker.cpus_allowed = *CpuSet::Parse("0-1");
+      worker.last_seen_ns = measurements.end_ns;
+      measurements.workers.push_back(worker);
+    }
+    evidence_.measurements = measurements;
+    evidence_.host_delay = [this](const CpuSet&, uint64_t, uint64_t) { return host_delay_; };
+  }
+
+  WorkerMeasurement& worker(int index) { return evidence_.measurements->workers[index]; }
+  Finding Judge() { return JudgeScenario(scenario_, evidence_).finding; }
+
+  Scenario scenario_;
+  ScenarioEvidence evidence_;
+  absl::Duration host_delay_;
+};
+
+TEST_F(ScenarioVerdictTest, EveryExpectationHeldIsAPass) {
+  ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
+
+  EXPECT_EQ(verdict.finding.verdict, Verdict::kPass) << FirstLine(verdict.finding);
+  EXPECT_FALSE(verdict.expectations.empty());
+}
+
+TEST_F(ScenarioVerdictTest, WithoutAResultThereIsNoPass) {
+  evidence_.measurements.reset();
+
+  EXPECT_EQ(Judge().verdict, Verdict::kError);
+}
+
+TEST_F(ScenarioVerdictTest, GapThatTheHostDidNotCauseFailsTheScheduler) {
+  worker(1).max_gap_ns = 3 * kSecond;
+
+  Finding finding = Judge();
+
+  EXPECT_EQ(finding.verdict, Verdict::kFail);
+  EXPECT_EQ(finding.layer, Layer::kScheduler);
+}
+
+TEST_F(ScenarioVerdictTest, GapThatTheHostExplainsIsInconclusive) {
+  worker(1).max_gap_ns = 3 * kSecond;
+  host_delay_ = absl::Milliseconds(1500);
+
+  Finding finding = Judge();
+
+  EXPECT_EQ(finding.verdict, Verdict::kInconclusive);
+  EXPECT_EQ(finding.layer, Layer::kHost);
+  EXPECT_THAT(finding.what, HasSubstr("1.50 s"));
+}
+
+TEST_F(ScenarioVerdictTest, GapThatTheHostExplainsInPartIsStillAFailure) {
+  worker(1).max_gap_ns = 9 * kSecond;
+  host_delay_ = absl::Milliseconds(1500);
+
+  EXPECT_EQ(Judge().verdict, Verdict::kFail);
+}
+
+TEST_F(ScenarioVerdictTest, SpreadOnANoisyHostIsInconclusive) {
+  worker(1).run_ns = kSecond;
+  host_delay_ = absl::Milliseconds(500);
+  EXPECT_EQ(Judge().verdict, Verdict::kFail) << "half a second of ten is no excuse";
+
+  host_delay_ = absl::Milliseconds(1500);
+
+  EXPECT_EQ(Judge().verdict, Verdict::kInconclusive);
+}
+
+TEST_F(ScenarioVerdictTest, BrokenIsolationIsNeverTheHosts) {
+  worker(0).cpus_used = *CpuSet::Parse("0-3");
+  host_delay_ = absl::Seconds(9);
+
+  EXPECT_EQ(Judge().verdict, Verdict::kFail);
+}
+
+TEST_F(ScenarioVerdictTest, GuestThatCrashedBehindAGoodResultDoesNotPass) {
+  evidence_.guest_end = Finding{Verdict::kFail, Layer::kAgent, "Kernel panic"};
+
+  EXPECT_EQ(Judge().what, "Kernel panic");
+}
+
+TEST_F(ScenarioVerdictTest, KernelAlarmDoesNotPass) {
+  evidence_.alarms = {{ConsoleAlarmKind::kSoftLockup, "watchdog: BUG: soft lockup"}};
+
+  Finding finding = Judge();
+
+  EXPECT_EQ(finding.verdict, Verdict::kFail);
+  EXPECT_THAT(finding.what, HasSubstr("soft lockup"));
+}
+
+TEST_F(ScenarioVerdictTest, MissingFeatureIsInconclusive) {
+  evidence_.measurements.reset();
+  evidence_.early = Finding{Verdict::kInconclusive, Layer::kAgent, "no cgroup v2"};
+
+  EXPECT_EQ(Judge().verdict, Verdict::kInconclusive);
+}
+
+TEST_F(ScenarioVerdictTest, InterruptionIsNoFailure) {
+  worker(1).max_gap_ns = 9 * kSecond;
+  evidence_.guest_end = Finding{Verdict::kError, Layer::kHost, "interrupted", "", true};
+
+  EXPECT_EQ(Judge().exit_code(), 130);
+}
+
+TEST_F(ScenarioVerdictTest, FailureThatShouldBeSeenIsAPass) {
+  scenario_.expect.should_fail = "max_gap";
+  worker(1).max_gap_ns = 9 * kSecond;
+  EXPECT_EQ(Judge().verdict, Verdict::kPass);
+
+  worker(1).max_gap_ns = kSecond;
+
+  EXPECT_EQ(Judge().verdict, Verdict::kFail) << "nothing failed";
+}
+
+}  // namespace
+}  // namespace stasis

@@ -1,0 +1,131 @@
+// stasis run: one scenario in one guest, and its verdict.
+#include <stdio.h>
+
+#include <memory>
+
+#include "tools/harness/files.h"
+#include "tools/harness/report.h"
+#include "tools/harness/scenario_run.h"
+#include "tools/stasis/command.h"
+#include "tools/stasis/scenario_files.h"
+
+namespace stasis {
+namespace {
+
+struct RunOptions {
+  MachineOptions machine;
+  std::string scenario;
+  std::string json;
+};
+
+// The user's words win over the scenario's.
+void TakeMachineOf(const Scenario& scenario, GuestRequest* request) {
+  if (request->topology.empty()) request->topology = scenario.machine.topology.value_or("");
+  if (request->memory.empty() && scenario.machine.memory_bytes.has_value()) {
+    request->memory = std::to_string(*scenario.machine.memory_bytes >> 20) + "M";
+  }
+  request->required_config = scenario.machine.required_config;
+}
+
+// A scenario says which machines it allows.
+std::optional<Finding> CheckLimits(const Scenario& scenario, const Topology& topology) {
+  if (topology.cpus() < scenario.machine.min_cpus) {
+    return Finding{Verdict::kUsage, Layer::kNone,
+                   "scenario " + scenario.name + " needs at least " +
+                       std::to_string(scenario.machine.min_cpus) + " CPUs, topology " +
+                       topology.ToString() + " has " + std::to_string(topology.cpus()),
+                   "give a larger --topology"};
+  }
+  if (scenario.machine.needs_smt && topology.threads_per_core() < 2) {
+    return Finding{Verdict::kUsage, Layer::kNone,
+                   "scenario " + scenario.name + " needs SMT, topology " + topology.ToString() +
+                       " has one thread per core",
+                   "give a --topology with 2t"};
+  }
+  return std::nullopt;
+}
+
+int WriteReport(const RunReport& report, const std::string& json) {
+  printf("%s", TextReport(report).c_str());
+  fflush(stdout);
+  if (json.empty()) return report.finding.exit_code();
+  absl::Status written = WriteJsonReport(report, json);
+  if (written.ok()) return report.finding.exit_code();
+  return Complain(Finding{Verdict::kError, Layer::kHost, std::string(written.message()),
+                          "give another --json file"});
+}
+
+// A finding before there is a guest goes into the JSON as well.
+int WriteEarly(const Finding& finding, const std::string& json) {
+  if (!json.empty()) {
+    RunReport report;
+    report.finding = finding;
+    absl::Status written = WriteJsonReport(report, json);
+    if (!written.ok()) fprintf(stderr, "stasis: %s\n", std::string(written.message()).c_str());
+  }
+  return Complain(finding);
+}
+
+int Run(const RunOptions& options, const Invocation& invocation) {
+  absl::StatusOr<Scenario> scenario = FindScenario(options.scenario);
+  if (!scenario.ok()) {
+    return WriteEarly(FindingFromStatus(Layer::kNone, scenario.status()), options.json);
+  }
+  absl::StatusOr<GuestRequest> request = RequestFrom(options.machine);
+  if (request.ok()) TakeMachineOf(*scenario, &*request);
+  absl::StatusOr<MachineConfig> machine =
+      request.ok() ? ParseMachine(*request) : absl::StatusOr<MachineConfig>(request.status());
+  if (!machine.ok()) {
+    return WriteEarly(FindingFromStatus(Layer::kNone, machine.status()), options.json);
+  }
+  if (std::optional<Finding> refused = CheckLimits(*scenario, machine->topology)) {
+    return WriteEarly(*refused, options.json);
+  }
+  LaneChoice lane = ChooseLaneFor(options.machine);
+  if (!lane.lane.has_value()) return WriteEarly(lane.finding, options.json);
+
+  ProgressLine progress(STDERR_FILENO, ProgressLine::StyleFor(STDERR_FILENO));
+  GuestSetupResult prepared = PrepareGuest(*request, &progress);
+  if (!prepared.setup.has_value()) {
+    progress.Clear();
+    return WriteEarly(prepared.finding, options.json);
+  }
+  const absl::Duration asked = absl::Seconds(options.machine.time_limit_seconds);
+  if (lane.lane->nested) {
+    progress.Clear();
+    const absl::Duration inside =
+        asked > absl::ZeroDuration() ? asked : DefaultTimeLimit(*scenario, 3);
+    return RunNestedCommand(invocation, {DirectoryOf(options.json)}, inside + absl::Seconds(120),
+                            /*interactive=*/false);
+  }
+  const RunReport report = RunScenario(*scenario, *prepared.setup,
+                                       {.verbose = options.machine.verbose,
+                                        .append = options.machine.append,
+                                        .lane = LaneName(),
+                                        .time_limit = asked,
+                                        .patience = Patience()},
+                                       &progress);
+  progress.Clear();
+  return WriteReport(report, options.json);
+}
+
+}  // namespace
+
+void AddRunCommand(CLI::App* app, Invocation* invocation) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app->add_subcommand("run", "Runs a scenario in a guest and judges it");
+  command->add_option("scenario", options->scenario, "A scenario file, or a name of 'stasis list'")
+      ->required();
+  AddMachineOptions(command, &options->machine);
+  command->add_option("--json", options->json, "Writes the result to this file as JSON");
+  command->footer(
+      "Examples:\n"
+      "  stasis run steady\n"
+      "  stasis run steady --kernel ~/src/linux --topology 2n4l2c2t --json result.json\n"
+      "  stasis run my-scenario.toml --append 'sched_verbose' --verbose");
+  command->callback([options, invocation] {
+    invocation->action = [options, invocation] { return Run(*options, *invocation); };
+  });
+}
+
+}  // namespace stasis
