@@ -132,7 +132,7 @@ Ids Decode(const Cpu& cpu) {
   if (leaf == 0 && cpu.Read(0).eax >= 0xb && cpu.Read(0xb).ebx != 0) leaf = 0xb;
   EXPECT_NE(leaf, 0u);
   uint32_t smt_shift = 0, package_shift = 0;
-  for (uint32_t index = 0;; ++index) {
+  for (uint32_t index = 0; index < 8; ++index) {
     const Regs level = cpu.Read(leaf, index);
     const uint32_t type = level.ecx >> 8 & 0xff;
     if ((level.ebx & 0xffff) == 0 || type == 0) break;
