@@ -1,6 +1,7 @@
 #include "tools/nested/nested.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glog/logging.h>
 #include <string.h>
 #include <unistd.h>
@@ -88,6 +89,10 @@ absl::StatusOr<nested::Order> MakeOrder(const NestedOptions& options) {
   for (const std::string& path : options.writable) {
     if (auto status = CheckVisible(path); !status.ok()) return status;
     order.writable.push_back(*RealPath(path));
+    if (order.writable.back() == "/") {
+      return absl::InvalidArgumentError(
+          "/ cannot be shared writable with the nested lane; name the directories");
+    }
     if (!fs::is_directory(order.writable.back())) {
       return absl::InvalidArgumentError(absl::StrCat(path, " is not a directory"));
     }
@@ -197,6 +202,13 @@ absl::Status LaneFault(const NestedOptions& options, const Plan& plan, const Ses
              : absl::UnavailableError(text);
 }
 
+// A descriptor made for a channel must not be 0, 1 or 2, which the emulator gets as its own.
+void FillStandardDescriptors() {
+  int fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= 2) fd = open("/dev/null", O_RDWR);
+  if (fd >= 0) close(fd);
+}
+
 struct Attempt {
   absl::StatusOr<NestedResult> result;
   bool touched = true;  // bytes of stdin or of the output have moved
@@ -248,6 +260,7 @@ Attempt RunOnce(const NestedOptions& options, const Plan& plan, int signals, abs
 
 absl::StatusOr<NestedResult> RunNested(const NestedOptions& options) {
   const absl::Time start = absl::Now();
+  FillStandardDescriptors();
   auto plan = MakePlan(options);
   if (!plan.ok()) return plan.status();
   nested::SignalPipe signals;
