@@ -55,7 +55,7 @@ class GuestShell {
     session.cmdline = GuestCmdline({.discovery = setup_.machine.discovery,
                                     .verbose = options_.verbose,
                                     .user_append = options_.append});
-    session.boot_limit *= options_.patience;
+    session.boot_limit = options_.boot_limit;
     session.heartbeat_limit *= options_.patience;
     session.end_limit *= options_.patience;
     session.total_limit = options_.time_limit;

@@ -18,6 +18,7 @@ struct GuestShellOptions {
   bool verbose = false;
   absl::Duration time_limit = absl::InfiniteDuration();
   double patience = 1;
+  absl::Duration boot_limit = absl::Seconds(60);
 };
 
 struct GuestShellResult {

@@ -56,7 +56,7 @@ class ScenarioRun {
     session.machine = setup_.machine;
     session.cmdline = report_.cmdline;
     session.initrd = setup_.initrd;
-    session.boot_limit *= options_.patience;
+    session.boot_limit = options_.boot_limit;
     session.heartbeat_limit *= options_.patience;
     session.end_limit *= options_.patience;
     session.total_limit = options_.time_limit > absl::ZeroDuration()
@@ -96,6 +96,13 @@ class ScenarioRun {
     if (session_->phase() != GuestPhase::kEnding) session_->BeginEnd();
   }
 
+  // Only ACPI tells an x86 kernel about nodes, and only if it was built to listen.
+  bool KernelKnowsNuma() const {
+    const KernelConfig* config = setup_.kernel.config();
+    return setup_.machine.discovery == Discovery::kAcpi &&
+           (config == nullptr || config->IsEnabled("CONFIG_ACPI_NUMA"));
+  }
+
   void On(const wire::Hello& hello) { report_.hello = hello; }
 
   // The agent has said what it sees: the run begins.
@@ -103,8 +110,7 @@ class ScenarioRun {
     if (report_.seen.has_value()) return;  // said again on a second transport
     report_.seen = topology;
     report_.topology_differences =
-        CompareTopology(setup_.machine.topology, topology,
-                        {.numa = setup_.machine.discovery == Discovery::kAcpi});
+        CompareTopology(setup_.machine.topology, topology, {.numa = KernelKnowsNuma()});
     if (!report_.topology_differences.empty()) {
       GiveUp({Verdict::kFail, Layer::kBoot,
               absl::StrCat("the guest does not see the topology that was asked for: ",

@@ -20,6 +20,7 @@ struct ScenarioRunOptions {
   absl::Duration time_limit;  // of the guest's whole life; zero: by the scenario's duration
   // Emulated hosts are slow: limits that guard against hangs are multiplied.
   double patience = 1;
+  absl::Duration boot_limit = absl::Seconds(60);
 };
 
 // The limit of a guest's whole life when none is asked for.

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tools/harness/files.h"
+#include "tools/harness/guest_session.h"
 #include "tools/nested/nested.h"
 
 namespace stasis {
@@ -30,6 +31,11 @@ void AddMachineOptions(CLI::App* command, MachineOptions* options) {
   command
       ->add_option("--time-limit", options->time_limit_seconds,
                    "Ends the guest after that many seconds")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--boot-limit", options->boot_limit_seconds,
+                   "The guest's agent must be there after that many seconds (default: 60, and 180 "
+                   "in the nested lane)")
       ->check(CLI::PositiveNumber);
   command->add_flag("--huge-pages", options->huge_pages, "Guest memory on transparent huge pages");
   command->add_flag("--verbose,-v", options->verbose, "The guest's console on stderr");
@@ -72,6 +78,15 @@ int RunNestedCommand(const Invocation& invocation, const std::vector<std::string
   Finding finding = FindingFromStatus(Layer::kHost, code.status());
   finding.verdict = Verdict::kError;
   return Complain(finding);
+}
+
+ProgressLine::Style ProgressStyle(const MachineOptions& options) {
+  return options.verbose ? ProgressLine::Style::kLines : ProgressLine::StyleFor(STDERR_FILENO);
+}
+
+absl::Duration BootLimit(const MachineOptions& options) {
+  return options.boot_limit_seconds > 0 ? absl::Seconds(options.boot_limit_seconds)
+                                        : GuestSessionOptions().boot_limit * Patience();
 }
 
 std::string LaneName() { return InNested() ? "nested" : "kvm"; }

@@ -40,6 +40,7 @@ struct MachineOptions {
   std::string discovery = "auto";
   std::string accel = "auto";
   double time_limit_seconds = 0;  // 0: by the command
+  double boot_limit_seconds = 0;  // until the agent says hello; 0: the default
   bool huge_pages = false;
   bool verbose = false;
 };
@@ -64,6 +65,11 @@ std::string LaneName();
 
 // Limits against hangs are this much larger inside the emulated host.
 double Patience();
+
+// An updating line does not go with a console on the same terminal.
+ProgressLine::Style ProgressStyle(const MachineOptions& options);
+
+absl::Duration BootLimit(const MachineOptions& options);
 
 // The finding's first line on stderr; returns its exit code.
 int Complain(const Finding& finding);

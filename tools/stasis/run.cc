@@ -84,7 +84,7 @@ int Run(const RunOptions& options, const Invocation& invocation) {
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return WriteEarly(lane.finding, options.json);
 
-  ProgressLine progress(STDERR_FILENO, ProgressLine::StyleFor(STDERR_FILENO));
+  ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
   GuestSetupResult prepared = PrepareGuest(*request, &progress);
   if (!prepared.setup.has_value()) {
     progress.Clear();
@@ -103,7 +103,8 @@ int Run(const RunOptions& options, const Invocation& invocation) {
                                         .append = options.machine.append,
                                         .lane = LaneName(),
                                         .time_limit = asked,
-                                        .patience = Patience()},
+                                        .patience = Patience(),
+                                        .boot_limit = BootLimit(options.machine)},
                                        &progress);
   progress.Clear();
   return WriteReport(report, options.json);

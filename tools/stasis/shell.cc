@@ -25,7 +25,7 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
   request->include = options.include;
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return Complain(lane.finding);
-  ProgressLine progress(STDERR_FILENO, ProgressLine::StyleFor(STDERR_FILENO));
+  ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
   GuestSetupResult prepared = PrepareGuest(*request, &progress);
   if (!prepared.setup.has_value()) {
     progress.Clear();
@@ -42,7 +42,8 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
   GuestShellOptions shell{.append = options.machine.append,
                           .verbose = options.machine.verbose,
                           .time_limit = asked,
-                          .patience = Patience()};
+                          .patience = Patience(),
+                          .boot_limit = BootLimit(options.machine)};
   if (options.has_exec) shell.command = options.exec;
   const GuestShellResult result = RunGuestShell(*prepared.setup, shell, &progress);
   progress.Clear();

@@ -1,0 +1,136 @@
+// Real guests: the built binary boots a kernel, on this host's KVM or in the nested lane.
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tools/harness/lane.h"
+#include "tools/stasis/run_stasis.h"
+
+namespace stasis {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+class EndToEndTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const absl::StatusOr<Lane> lane = ChooseLane(Accel::kAuto);
+    if (!lane.ok()) GTEST_SKIP() << lane.status().message();
+    kernel_ = AnyCachedKernel();
+    if (kernel_.empty()) GTEST_SKIP() << "no kernel is cached ('stasis kernel fetch 6.12')";
+    std::string name = ::testing::TempDir() + "/e2e_test.XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    // Far beyond what any of these takes: a hang of the program itself fails the test.
+    options_.time_limit = std::chrono::seconds(400);
+  }
+  void TearDown() override {
+    if (!directory_.empty()) fs::remove_all(directory_);
+  }
+
+  StasisRun Run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--kernel", kernel_});
+    StasisRun run = RunStasis(arguments, options_);
+    EXPECT_EQ(run.processes_left, 0);
+    return run;
+  }
+  StasisRun Exec(const std::string& command) { return Run({"shell", "--exec", command}); }
+
+  std::string kernel_;
+  std::string directory_;
+  RunStasisOptions options_;
+};
+
+TEST_F(EndToEndTest, SteadyPassesWithEvidence) {
+  const std::string json = directory_ + "/result.json";
+
+  StasisRun run = Run({"run", "steady", "--json", json});
+
+  EXPECT_EQ(run.exit_code, 0) << run.output << run.error;
+  EXPECT_THAT(run.output, StartsWith("PASS"));
+  std::ifstream file(json);
+  const nlohmann::json result = nlohmann::json::parse(file, nullptr, false);
+  ASSERT_FALSE(result.is_discarded());
+  EXPECT_EQ(result["verdict"], "pass");
+  EXPECT_TRUE(result["guest"]["topology_differences"].empty());
+  EXPECT_FALSE(result["workers"].empty());
+}
+
+TEST_F(EndToEndTest, StarvedFailsAndNamesTheScheduler) {
+  StasisRun run = Run({"run", "starved"});
+
+  EXPECT_EQ(run.exit_code, 1) << run.output << run.error;
+  EXPECT_THAT(run.output, StartsWith("FAIL: scheduler: "));
+}
+
+TEST_F(EndToEndTest, CommandsOutputAndExitCodeAreOurs) {
+  options_.input = "from the host\n";
+
+  StasisRun run = Exec("cat; echo to stderr >&2; exit 7");
+
+  EXPECT_EQ(run.exit_code, 7) << run.error;
+  EXPECT_EQ(run.output, "from the host\n");
+  EXPECT_THAT(run.error, HasSubstr("to stderr"));
+}
+
+TEST_F(EndToEndTest, CrashOfTheGuestIsExitCodeOne) {
+  StasisRun run = Exec("echo c > /proc/sysrq-trigger; sleep 100");
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.error, HasSubstr("FAIL: scheduler: "));
+  EXPECT_THAT(run.error, HasSubstr("panic"));
+}
+
+TEST_F(EndToEndTest, GuestThatRestartsByItselfIsExitCodeOne) {
+  StasisRun run = Exec("echo b > /proc/sysrq-trigger; sleep 100");
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.error, HasSubstr("ended by itself (reset)"));
+}
+
+TEST_F(EndToEndTest, KernelThatPanicsAtOnceFailsTheBoot) {
+  StasisRun run = Run({"run", "steady", "--append", "rdinit=/none init=/none"});
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.output, StartsWith("FAIL: boot: Kernel panic"));
+}
+
+TEST_F(EndToEndTest, AgentThatNeverSaysHelloFailsTheBootWithinItsLimit) {
+  // busybox as /init: it finds no inittab and waits for a key on the console.
+  options_.environment["STASIS_AGENT"] = "/bin/busybox";
+  if (access("/bin/busybox", X_OK) != 0) GTEST_SKIP() << "no busybox on this host";
+
+  StasisRun run = Run({"run", "steady", "--boot-limit", "20"});
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.output, HasSubstr("FAIL: boot: the agent did not say hello within"));
+}
+
+TEST_F(EndToEndTest, InterruptEndsEverythingAtOnce) {
+  options_.signal = SIGINT;
+  options_.signal_after = "booting";
+
+  StasisRun run = Exec("sleep 1000");
+
+  EXPECT_EQ(run.exit_code, 130) << run.error;
+}
+
+TEST_F(EndToEndTest, PlainBootShowsTheConsole) {
+  StasisRun run = Run({"boot", "--append", "rdinit=/none init=/none"});
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.output, HasSubstr("Linux version"));
+  EXPECT_THAT(run.error, HasSubstr("Kernel panic"));
+}
+
+}  // namespace
+}  // namespace stasis
