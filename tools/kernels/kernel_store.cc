@@ -76,7 +76,8 @@ absl::Status NoSuchKernel(const std::string& name, const std::vector<CachedKerne
     if (kernel.origin.kind == "build") names.push_back(kernel.origin.name);
     all.push_back(names.back());
     for (const std::string& candidate : names) {
-      const absl::string_view head = absl::string_view(candidate).substr(0, name.size() + 1);
+      // As a whole, or as the beginning that a prefix would name.
+      const absl::string_view head = absl::string_view(candidate).substr(0, name.size());
       if (EditDistance(name, candidate) <= 2 || EditDistance(name, head) <= 1 ||
           absl::StrContains(candidate, name)) {
         near.push_back(candidate);
