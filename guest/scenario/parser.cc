@@ -1,14 +1,10 @@
 #include "guest/scenario/parser.h"
 
-#define TOML_EXCEPTIONS 0
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
-#include <toml++/toml.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 #include <map>
 #include <set>
@@ -21,6 +17,7 @@
 #include "absl/strings/strip.h"
 #include "guest/scenario/cpu_set.h"
 #include "guest/scenario/near_match.h"
+#include "guest/scenario/toml_reader.h"
 #include "guest/scenario/units.h"
 
 namespace stasis {
@@ -34,65 +31,17 @@ constexpr absl::string_view kLaterKinds[] = {
     "affinity_churn", "policy_churn",   "mutex_contention", "rt_periodic", "timer_wake",
     "schbench",       "command"};
 
-absl::string_view TypeName(const toml::node& node) {
-  switch (node.type()) {
-    case toml::node_type::table:
-      return "a table";
-    case toml::node_type::array:
-      return "an array";
-    case toml::node_type::string:
-      return "a string";
-    case toml::node_type::integer:
-      return "an integer";
-    case toml::node_type::floating_point:
-      return "a fraction";
-    case toml::node_type::boolean:
-      return "true or false";
-    default:
-      return "a date or time";
-  }
-}
-
-// Reads one file. Every Get returns false after an error; only the first error is kept, since what
-// follows may be its consequence.
-class Parser {
+// Fills a Scenario from one file; members named after the tables that they read.
+class Parser : private TomlReader {
  public:
-  Parser(absl::string_view filename) : filename_(filename) {}
+  explicit Parser(absl::string_view filename) : TomlReader(filename) {}
 
   absl::StatusOr<Scenario> Parse(absl::string_view text);
 
  private:
-  using Handler = std::function<void(const toml::node& value)>;
-  // The keys of a kind of table. A key that is refused has a reason instead of a handler.
-  struct Keys {
-    std::map<std::string, Handler> known;
-    std::map<std::string, std::string> refused;
-  };
-
-  void Fail(const toml::source_region& where, absl::string_view what) {
-    if (!status_.ok()) return;
-    status_ = absl::InvalidArgumentError(
-        absl::StrCat(filename_, ":", where.begin.line, ":", where.begin.column, ": ", what));
-  }
-  void Fail(const toml::node& where, absl::string_view what) { Fail(where.source(), what); }
-
-  void ReadTable(const toml::node& node, absl::string_view name, const Keys& keys);
-  void ReadEach(const toml::node& node, absl::string_view name,
-                const std::function<void(const toml::node&)>& read);
-
-  bool Get(const toml::node& node, absl::string_view key, std::string* out);
-  bool Get(const toml::node& node, absl::string_view key, bool* out);
-  bool Get(const toml::node& node, absl::string_view key, absl::Duration* out);
-  bool GetNumber(const toml::node& node, absl::string_view key, int64_t low, int64_t high,
-                 int64_t* out);
-  bool GetFraction(const toml::node& node, absl::string_view key, double* out);
-  bool GetPositive(const toml::node& node, absl::string_view key, absl::Duration* out);
-  bool GetCpus(const toml::node& node, absl::string_view key, std::string* out);
-  template <typename E>
-  bool GetWord(const toml::node& node, absl::string_view key, E* out);
-
   void ReadMachine(const toml::node& node);
   void ReadCgroup(const toml::node& node);
+  void ReadName(const toml::node& node, CgroupSpec* cgroup);
   void ReadMax(const toml::node& node, CpuMax* max);
   void ReadKind(const toml::node& node, WorkSpec* work);
   void ReadWork(const toml::node& node, CgroupSpec* cgroup);
@@ -101,148 +50,8 @@ class Parser {
   void ReadShouldFail(const toml::node& node);
   void CheckWhole(const toml::table& root);
 
-  const std::string filename_;
   Scenario scenario_;
-  absl::Status status_;
 };
-
-void Parser::ReadTable(const toml::node& node, absl::string_view name, const Keys& keys) {
-  const toml::table* table = node.as_table();
-  if (table == nullptr) {
-    Fail(node, absl::StrCat("'", name, "': expected a table, found ", TypeName(node)));
-    return;
-  }
-  // In the order of the file, so that the first mistake is the one that is reported.
-  std::vector<std::pair<const toml::key*, const toml::node*>> entries;
-  for (auto&& [key, value] : *table) entries.emplace_back(&key, &value);
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-    const toml::source_position& x = a.first->source().begin;
-    const toml::source_position& y = b.first->source().begin;
-    return std::pair(x.line, x.column) < std::pair(y.line, y.column);
-  });
-  for (const auto& [key, value] : entries) {
-    if (!status_.ok()) return;
-    const std::string word(key->str());
-    if (auto it = keys.known.find(word); it != keys.known.end()) {
-      it->second(*value);
-    } else if (auto no = keys.refused.find(word); no != keys.refused.end()) {
-      Fail(key->source(), absl::StrCat("'", word, "' is not supported yet: ", no->second));
-    } else {
-      std::vector<std::string> words;
-      for (const auto& [known, handler] : keys.known) words.push_back(known);
-      Fail(key->source(),
-           absl::StrCat("unknown key '", word, "'", name.empty() ? "" : absl::StrCat(" in ", name),
-                        NearMatchHint(word, words)));
-    }
-  }
-}
-
-void Parser::ReadEach(const toml::node& node, absl::string_view name,
-                      const std::function<void(const toml::node&)>& read) {
-  const toml::array* array = node.as_array();
-  if (array == nullptr) {
-    Fail(node, absl::StrCat("'", name, "': expected an array, found ", TypeName(node)));
-    return;
-  }
-  for (const toml::node& item : *array) {
-    if (!status_.ok()) return;
-    read(item);
-  }
-}
-
-bool Parser::Get(const toml::node& node, absl::string_view key, std::string* out) {
-  const auto* value = node.as_string();
-  if (value == nullptr) {
-    Fail(node, absl::StrCat("'", key, "': expected a string, found ", TypeName(node)));
-    return false;
-  }
-  *out = value->get();
-  return true;
-}
-
-bool Parser::Get(const toml::node& node, absl::string_view key, bool* out) {
-  const auto* value = node.as_boolean();
-  if (value == nullptr) {
-    Fail(node, absl::StrCat("'", key, "': expected true or false, found ", TypeName(node)));
-    return false;
-  }
-  *out = value->get();
-  return true;
-}
-
-bool Parser::Get(const toml::node& node, absl::string_view key, absl::Duration* out) {
-  if (node.is_number()) {
-    Fail(node, absl::StrCat("'", key,
-                            "': a number without a unit; expected a time in quotes, such "
-                            "as \"10s\" or \"5ms\""));
-    return false;
-  }
-  std::string text;
-  if (!Get(node, key, &text)) return false;
-  auto duration = ParseDuration(text);
-  if (!duration.ok()) {
-    Fail(node, absl::StrCat("'", key, "': ", duration.status().message()));
-    return false;
-  }
-  *out = *duration;
-  return true;
-}
-
-bool Parser::GetPositive(const toml::node& node, absl::string_view key, absl::Duration* out) {
-  if (!Get(node, key, out)) return false;
-  if (*out > absl::ZeroDuration()) return true;
-  Fail(node, absl::StrCat("'", key, "': must be longer than 0"));
-  return false;
-}
-
-bool Parser::GetNumber(const toml::node& node, absl::string_view key, int64_t low, int64_t high,
-                       int64_t* out) {
-  const auto* value = node.as_integer();
-  if (value == nullptr) {
-    Fail(node, absl::StrCat("'", key, "': expected an integer, found ", TypeName(node)));
-    return false;
-  }
-  if (value->get() < low || value->get() > high) {
-    Fail(node, absl::StrCat("'", key, "': ", value->get(), " is out of range; expected ", low,
-                            " to ", high));
-    return false;
-  }
-  *out = value->get();
-  return true;
-}
-
-bool Parser::GetFraction(const toml::node& node, absl::string_view key, double* out) {
-  const auto number = node.value<double>();
-  if (!node.is_number() || !number.has_value() || !(*number >= 0 && *number <= 1)) {
-    Fail(node, absl::StrCat("'", key, "': expected a number from 0 to 1"));
-    return false;
-  }
-  *out = *number;
-  return true;
-}
-
-bool Parser::GetCpus(const toml::node& node, absl::string_view key, std::string* out) {
-  if (!Get(node, key, out)) return false;
-  absl::Status status = CheckCpuExpression(*out);
-  if (status.ok()) return true;
-  Fail(node, absl::StrCat("'", key, "': ", status.message()));
-  return false;
-}
-
-template <typename E>
-bool Parser::GetWord(const toml::node& node, absl::string_view key, E* out) {
-  std::string word;
-  if (!Get(node, key, &word)) return false;
-  if (auto value = fields::ByName<E>(word); value.has_value()) {
-    *out = *value;
-    return true;
-  }
-  std::vector<std::string> words;
-  for (const auto& entry : EnumNames(E{})) words.push_back(entry.name);
-  Fail(node, absl::StrCat("'", key, "': unknown word '", word, "'", NearMatchHint(word, words),
-                          "; expected ", absl::StrJoin(words, ", ")));
-  return false;
-}
 
 void Parser::ReadMachine(const toml::node& node) {
   MachineSpec& machine = scenario_.machine;
@@ -301,27 +110,29 @@ void Parser::ReadMax(const toml::node& node, CpuMax* max) {
   *max = CpuMax{*quota, *period};
 }
 
+void Parser::ReadName(const toml::node& node, CgroupSpec* cgroup) {
+  if (!Get(node, "name", &cgroup->name)) return;
+  const bool valid = !cgroup->name.empty() && cgroup->name.size() <= 64 && cgroup->name[0] != '.' &&
+                     std::all_of(cgroup->name.begin(), cgroup->name.end(), [](char c) {
+                       return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
+                              c == '-' || c == '.';
+                     });
+  if (absl::StrContains(cgroup->name, "/")) {
+    return Fail(node, "'name': nested cgroups ('/') are not supported yet");
+  }
+  if (!valid) Fail(node, "'name': expected 1 to 64 letters, digits, '_', '-' or '.'");
+  for (const CgroupSpec& other : scenario_.cgroups) {
+    if (other.name == cgroup->name) {
+      Fail(node, absl::StrCat("'name': there is a cgroup '", cgroup->name, "' already"));
+    }
+  }
+}
+
 void Parser::ReadCgroup(const toml::node& node) {
   CgroupSpec cgroup;
   int64_t number;
   Keys keys;
-  keys.known["name"] = [&](const toml::node& value) {
-    if (!Get(value, "name", &cgroup.name)) return;
-    const bool valid = !cgroup.name.empty() && cgroup.name.size() <= 64 && cgroup.name[0] != '.' &&
-                       std::all_of(cgroup.name.begin(), cgroup.name.end(), [](char c) {
-                         return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
-                                c == '-' || c == '.';
-                       });
-    if (absl::StrContains(cgroup.name, "/")) {
-      return Fail(value, "'name': nested cgroups ('/') are not supported yet");
-    }
-    if (!valid) Fail(value, "'name': expected 1 to 64 letters, digits, '_', '-' or '.'");
-    for (const CgroupSpec& other : scenario_.cgroups) {
-      if (other.name == cgroup.name) {
-        Fail(value, absl::StrCat("'name': there is a cgroup '", cgroup.name, "' already"));
-      }
-    }
-  };
+  keys.known["name"] = [&](const toml::node& value) { ReadName(value, &cgroup); };
   keys.known["cpus"] = [&](const toml::node& value) { GetCpus(value, "cpus", &cgroup.cpus); };
   keys.known["weight"] = [&](const toml::node& value) {
     if (GetNumber(value, "weight", 1, 10000, &number)) {
@@ -372,7 +183,7 @@ void Parser::ReadWork(const toml::node& node, CgroupSpec* cgroup) {
   };
   keys.known["cpus"] = [&](const toml::node& value) { GetCpus(value, "cpus", &work.cpus); };
   ReadTable(node, "work", keys);
-  if (!status_.ok()) return;
+  if (!status().ok()) return;
   std::set<std::string> given;
   for (auto&& [key, value] : *node.as_table()) given.emplace(key.str());
   CheckWork(node, work, given);
@@ -474,7 +285,7 @@ void Parser::CheckWhole(const toml::table& root) {
 }
 
 absl::StatusOr<Scenario> Parser::Parse(absl::string_view text) {
-  absl::string_view name = filename_;
+  absl::string_view name = filename();
   if (const size_t slash = name.rfind('/'); slash != absl::string_view::npos) {
     name.remove_prefix(slash + 1);
   }
@@ -483,7 +294,7 @@ absl::StatusOr<Scenario> Parser::Parse(absl::string_view text) {
   if (!parsed) {
     const std::string_view what = parsed.error().description();
     Fail(parsed.error().source(), absl::string_view(what.data(), what.size()));
-    return status_;
+    return status();
   }
   const toml::table& root = parsed.table();
   Keys keys;
@@ -500,7 +311,7 @@ absl::StatusOr<Scenario> Parser::Parse(absl::string_view text) {
   keys.refused["scheduler"] = "only the kernel's own scheduler is tested by this version";
   ReadTable(root, "", keys);
   CheckWhole(root);
-  if (!status_.ok()) return status_;
+  if (!status().ok()) return status();
   return scenario_;
 }
 
