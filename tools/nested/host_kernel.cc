@@ -1,7 +1,6 @@
 #include "tools/nested/host_kernel.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -75,14 +74,6 @@ bool Better(const HostKernel& a, const HostKernel& b) {
 }
 
 }  // namespace
-
-std::string KernelCacheDirectory() {
-  if (const char* cache = std::getenv("STASIS_CACHE"); cache != nullptr && *cache != '\0') {
-    return absl::StrCat(cache, "/kernels");
-  }
-  const char* home = std::getenv("HOME");
-  return absl::StrCat(home == nullptr ? "/root" : home, "/.cache/stasis/kernels");
-}
 
 absl::StatusOr<HostKernel> ReadHostKernel(const std::string& directory) {
   const fs::path root = directory;

@@ -23,9 +23,6 @@ absl::StatusOr<HostKernel> ReadHostKernel(const std::string& directory);
 // why each one was refused and how to get one.
 absl::StatusOr<HostKernel> FindHostKernel(const std::string& name, const std::string& cache);
 
-// $STASIS_CACHE/kernels, else $HOME/.cache/stasis/kernels.
-std::string KernelCacheDirectory();
-
 }  // namespace stasis::nested
 
 #endif  // STASIS_TOOLS_NESTED_HOST_KERNEL_H_

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "tools/kernels/kernel_store.h"
 #include "tools/nested/emulator.h"
 #include "tools/nested/host_kernel.h"
 #include "tools/nested/initramfs.h"
@@ -121,10 +122,10 @@ struct Plan {
   bool read_stdin = false;
 };
 
-absl::StatusOr<HostKernel> ChooseKernel(const NestedHost& host) {
+absl::StatusOr<HostKernel> ChooseKernel(const NestedHost& host, const std::string& cache) {
   const std::string name = host.kernel_directory.empty() ? EnvironmentOr("STASIS_NESTED_KERNEL", "")
                                                          : host.kernel_directory;
-  return nested::FindHostKernel(name, nested::KernelCacheDirectory());
+  return nested::FindHostKernel(name, cache + "/kernels");
 }
 
 absl::StatusOr<Plan> MakePlan(const NestedOptions& options) {
@@ -132,13 +133,13 @@ absl::StatusOr<Plan> MakePlan(const NestedOptions& options) {
   if (!order.ok()) return order.status();
   auto emulator = nested::FindEmulator();
   if (!emulator.ok()) return emulator.status();
-  auto kernel = ChooseKernel(options.host);
+  const auto cache = CacheDirectory(ProcessEnvironment());
+  if (!cache.ok()) return cache.status();
+  auto kernel = ChooseKernel(options.host, *cache);
   if (!kernel.ok()) return kernel.status();
   auto initramfs = nested::BuildInitramfs(*order, kernel->modules, options.host.kvm_amd_options);
   if (!initramfs.ok()) return initramfs.status();
-  // Its cache lies beside the kernels'.
-  auto image =
-      nested::UnpackKernel(kernel->image, fs::path(nested::KernelCacheDirectory()).parent_path());
+  auto image = nested::UnpackKernel(kernel->image, *cache);
   if (!image.ok()) return image.status();
   Plan plan;
   plan.kernel = OwnedFd(*image);
@@ -276,7 +277,8 @@ absl::StatusOr<NestedResult> RunNested(const NestedOptions& options) {
 absl::Status CheckNested(const NestedHost& host) {
   auto emulator = nested::FindEmulator();
   if (!emulator.ok()) return emulator.status();
-  return ChooseKernel(host).status();
+  const auto cache = CacheDirectory(ProcessEnvironment());
+  return cache.ok() ? ChooseKernel(host, *cache).status() : cache.status();
 }
 
 bool InNested() { return std::getenv(kInNested) != nullptr; }
