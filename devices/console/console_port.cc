@@ -13,6 +13,19 @@ void Abandon(std::optional<DescriptorChain>& chain) {
   chain.reset();
 }
 
+// Cuts `iov` down to `max_bytes`.
+void Trim(std::vector<iovec>& iov, size_t max_bytes) {
+  for (size_t i = 0; i < iov.size(); ++i) {
+    if (iov[i].iov_len < max_bytes) {
+      max_bytes -= iov[i].iov_len;
+      continue;
+    }
+    iov[i].iov_len = max_bytes;
+    iov.resize(i + 1);
+    return;
+  }
+}
+
 }  // namespace
 
 ConsolePort::ConsolePort(const ConsolePortOptions& options, EventLoop* loop,
@@ -43,6 +56,7 @@ bool ConsolePort::PumpOutput() {
   }
   Virtqueue& queue = *transmit_.queue;
   queue.DisableNotifications();
+  size_t byte_budget = kByteBudget;
   for (int i = 0; i < kBudget; ++i) {
     if (!output_chain_.has_value()) output_chain_ = queue.Pop();
     if (!output_chain_.has_value()) {
@@ -51,7 +65,9 @@ bool ConsolePort::PumpOutput() {
       if (!queue.EnableNotifications()) return false;
       continue;
     }
-    if (WriteOut(*output_chain_) == Progress::kBlocked) {
+    const Progress progress = WriteOut(*output_chain_, byte_budget);
+    if (progress == Progress::kYield) break;
+    if (progress == Progress::kBlocked) {
       ++counters_.output_stalls;
       queue.PublishUsed();
       stream_.WantWrite(true);
@@ -65,10 +81,12 @@ bool ConsolePort::PumpOutput() {
   return true;
 }
 
-ConsolePort::Progress ConsolePort::WriteOut(const DescriptorChain& chain) {
+ConsolePort::Progress ConsolePort::WriteOut(const DescriptorChain& chain, size_t& budget) {
   if (chain.readable_bytes() == 0) ++counters_.invalid_chains;
   while (output_done_ < chain.readable_bytes()) {
-    const std::vector<iovec> iov = chain.ReadableIov(output_done_, kMaxIov);
+    if (budget == 0) return Progress::kYield;
+    std::vector<iovec> iov = chain.ReadableIov(output_done_, kMaxIov);
+    Trim(iov, budget);
     const HostStream::Result result = stream_.Write(iov.data(), iov.size());
     if (result.outcome == HostStream::Outcome::kClosed) {
       counters_.bytes_dropped += chain.readable_bytes() - output_done_;
@@ -76,6 +94,7 @@ ConsolePort::Progress ConsolePort::WriteOut(const DescriptorChain& chain) {
     }
     if (result.outcome == HostStream::Outcome::kWouldBlock) return Progress::kBlocked;
     output_done_ += result.bytes;
+    budget -= result.bytes;
     counters_.bytes_to_host += result.bytes;
   }
   return Progress::kDone;
@@ -88,7 +107,8 @@ bool ConsolePort::PumpInput() {
   }
   Virtqueue& queue = *receive_.queue;
   queue.DisableNotifications();
-  for (int i = 0; i < kBudget; ++i) {
+  size_t byte_budget = kByteBudget;
+  for (int i = 0; i < kBudget && byte_budget > 0; ++i) {
     if (!input_chain_.has_value()) input_chain_ = queue.Pop();
     if (!input_chain_.has_value()) {
       queue.PublishUsed();
@@ -101,7 +121,8 @@ bool ConsolePort::PumpInput() {
     if (input_chain_->writable_bytes() == 0) {
       ++counters_.invalid_chains;
     } else {
-      const std::vector<iovec> iov = input_chain_->WritableIov(0, kMaxIov);
+      std::vector<iovec> iov = input_chain_->WritableIov(0, kMaxIov);
+      Trim(iov, byte_budget);
       const HostStream::Result result = stream_.Read(iov.data(), iov.size());
       if (result.outcome != HostStream::Outcome::kMoved) {
         queue.PublishUsed();
@@ -109,6 +130,7 @@ bool ConsolePort::PumpInput() {
         return false;
       }
       bytes = result.bytes;
+      byte_budget -= bytes;
       counters_.bytes_to_guest += bytes;
     }
     queue.Return(*std::move(input_chain_), bytes);

@@ -58,15 +58,18 @@ class ConsolePort {
   // A buffer of the guest waits for the host to take the rest of it.
   bool output_stalled() const { return output_chain_.has_value(); }
 
-  static constexpr int kBudget = 64;  // so that no guest keeps the loop to itself
+  // Per pass and direction, so that no guest keeps the loop (and the lock) to itself.
+  static constexpr int kBudget = 64;              // buffers
+  static constexpr size_t kByteBudget = 1 << 20;  // bytes, of one huge buffer too
 
   bool guest_open = false;    // PORT_OPEN from the driver
   uint32_t pending = 0;       // control messages due to this port, bits of VirtioConsole::Message
   bool driver_ready = false;  // PORT_READY from the driver
 
  private:
-  enum class Progress { kDone, kBlocked };
-  Progress WriteOut(const DescriptorChain& chain);
+  enum class Progress { kDone, kBlocked, kYield };
+  // Takes what it moved off `budget`; kYield when that is used up.
+  Progress WriteOut(const DescriptorChain& chain, size_t& budget);
 
   const ConsolePortOptions options_;
   HostStream stream_;

@@ -558,6 +558,39 @@ TEST_F(VirtioConsoleTest, ResetsFromAnotherThreadWhileTheLoopWorks) {
   EXPECT_GE(got.size(), 25u * 8);
 }
 
+TEST(ConsolePortTest, OneHugeBufferIsMovedInBoundedPasses) {
+  constexpr uint32_t kPiece = 1 << 20;
+  constexpr uint64_t kTotal = uint64_t{8} * kPiece;
+  auto loop = *EventLoop::Create();
+  auto memory = *GuestMemory::Create({{.base = GuestAddress(0), .size = 4 << 20}});
+  DriverHeap heap(memory.get(), GuestAddress(0x1000));
+  DriverQueue driver(&heap, 16);
+  FakeInterruptLine line;
+  auto signals = std::make_shared<DriverSignals>("test", &line);
+  auto queue = std::make_shared<Virtqueue>(memory.get(), driver.layout(), 0, "queue 1", signals,
+                                           std::make_shared<QueueCounters>());
+  const int null_fd = open("/dev/null", O_WRONLY | O_NONBLOCK);
+  ASSERT_GE(null_fd, 0);
+  {
+    ConsolePort port(
+        {.output_fd = null_fd}, loop.get(), [] {}, [] {});
+    port.Start({}, {.queue = queue});
+    driver.Add(std::vector<DriverBuffer>(8, {GuestAddress(0x100000), kPiece, false}));
+    for (uint64_t moved = ConsolePort::kByteBudget; moved < kTotal;
+         moved += ConsolePort::kByteBudget) {
+      ASSERT_TRUE(port.PumpOutput());
+      ASSERT_EQ(port.counters().bytes_to_host, moved);
+    }
+    EXPECT_FALSE(driver.TakeUsed().has_value());
+    port.PumpOutput();
+    EXPECT_FALSE(port.PumpOutput());
+    EXPECT_EQ(port.counters().bytes_to_host, kTotal);
+    EXPECT_TRUE(driver.TakeUsed().has_value());
+    port.Stop();
+  }
+  close(null_fd);
+}
+
 TEST(VirtioConsoleCreateTest, BadOptionsAreRefusedByName) {
   auto loop = *EventLoop::Create();
   EXPECT_FALSE(VirtioConsole::Create({}, loop.get()).ok());
