@@ -67,7 +67,7 @@ void Parser::ReadMachine(const toml::node& node) {
       return;
     }
     if (!Get(value, "memory", &text)) return;
-    auto bytes = ParseMemorySize(text);
+    auto bytes = ParseMemoryBytes(text);
     if (!bytes.ok()) return Fail(value, absl::StrCat("'memory': ", bytes.status().message()));
     machine.memory_bytes = *bytes;
   };

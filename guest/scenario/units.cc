@@ -36,7 +36,7 @@ absl::StatusOr<absl::Duration> ParseDuration(absl::string_view text) {
   return duration;
 }
 
-absl::StatusOr<uint64_t> ParseMemorySize(absl::string_view text) {
+absl::StatusOr<uint64_t> ParseMemoryBytes(absl::string_view text) {
   const size_t digits = static_cast<size_t>(
       std::find_if_not(text.begin(), text.end(), absl::ascii_isdigit) - text.begin());
   const absl::string_view unit = text.substr(digits);

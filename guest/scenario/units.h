@@ -16,7 +16,7 @@ absl::StatusOr<absl::Duration> ParseDuration(absl::string_view text);
 
 // "512M", "2G", "65536K" (powers of 1024), also "512MiB". Error: as above; also 0 and 2^63 and
 // more.
-absl::StatusOr<uint64_t> ParseMemorySize(absl::string_view text);
+absl::StatusOr<uint64_t> ParseMemoryBytes(absl::string_view text);
 
 }  // namespace stasis
 

@@ -24,21 +24,21 @@ TEST(ParseDurationTest, NonsenseIsRefused) {
   }
 }
 
-TEST(ParseMemorySizeTest, SizesArePowersOf1024) {
-  EXPECT_EQ(*ParseMemorySize("512M"), 512u << 20);
-  EXPECT_EQ(*ParseMemorySize("2G"), uint64_t{2} << 30);
-  EXPECT_EQ(*ParseMemorySize("64KiB"), 64u << 10);
+TEST(ParseMemoryBytesTest, SizesArePowersOf1024) {
+  EXPECT_EQ(*ParseMemoryBytes("512M"), 512u << 20);
+  EXPECT_EQ(*ParseMemoryBytes("2G"), uint64_t{2} << 30);
+  EXPECT_EQ(*ParseMemoryBytes("64KiB"), 64u << 10);
 }
 
-TEST(ParseMemorySizeTest, BareNumberIsToldToHaveAUnit) {
-  EXPECT_EQ(ParseMemorySize("12").status().message(),
+TEST(ParseMemoryBytesTest, BareNumberIsToldToHaveAUnit) {
+  EXPECT_EQ(ParseMemoryBytes("12").status().message(),
             "'12' has no unit; expected a size such as '12M' or '12G'");
 }
 
-TEST(ParseMemorySizeTest, NonsenseIsRefused) {
+TEST(ParseMemoryBytesTest, NonsenseIsRefused) {
   for (const char* text : {"", "M", "-1M", "0M", "1.5G", "12Q", "12MB", "9999999999T",
                            "99999999999999999999999M", "1 M"}) {
-    EXPECT_FALSE(ParseMemorySize(text).ok()) << text;
+    EXPECT_FALSE(ParseMemoryBytes(text).ok()) << text;
   }
 }
 
