@@ -75,6 +75,7 @@ TEST(StockKernelsTest, TheUnpackedElfIsAKernelOfTheSameRelease) {
     testing::TemporaryDirectory directory;
     auto packed = KernelImage::Load(path, {.cache_directory = directory.path()});
     ASSERT_TRUE(packed.ok()) << packed.status();
+    if (packed->kind() == KernelKind::kElf) continue;  // a vmlinux that a build kept
     for (const auto& entry : fs::directory_iterator(directory.path() + "/unpacked")) {
       if (!entry.is_regular_file()) continue;
       auto unpacked = KernelImage::Load(entry.path(), {});
@@ -92,7 +93,10 @@ TEST(StockKernelsTest, ACutKernelIsNeverTakenForWhole) {
     testing::TemporaryDirectory directory;
     const fs::path copy = directory.path() + "/vmlinuz";
     fs::copy_file(path, copy);
-    setup_header header = KernelImage::Load(path, {.load_as_bzimage = true})->header();
+    auto image = KernelImage::Load(path, {.load_as_bzimage = true});
+    ASSERT_TRUE(image.ok()) << image.status();
+    if (image->kind() == KernelKind::kElf) continue;  // cutting its sections is no harm
+    const setup_header header = image->header();
     uintmax_t size = (header.setup_sects + 1) * 512 + uintmax_t{header.syssize} * 16 - 16;
     for (; size > 0; size = size * 2 / 3) {
       fs::resize_file(copy, size);

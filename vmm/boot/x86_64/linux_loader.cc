@@ -83,6 +83,7 @@ absl::Status CheckParams(const KernelImage& kernel, const BootParams& params) {
 }
 
 absl::Status WriteKernel(const KernelImage& kernel, const GuestMemory& memory) {
+  PreferHugePages(memory, kernel.load_begin(), kernel.load_end() - kernel.load_begin());
   for (const LoadSegment& segment : kernel.segments()) {
     const GuestAddress end = segment.address + segment.memory_size;
     if (segment.address < kHighMemory) {

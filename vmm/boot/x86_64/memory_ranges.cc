@@ -1,5 +1,7 @@
 #include "vmm/boot/x86_64/memory_ranges.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 
 namespace stasis {
@@ -33,6 +35,21 @@ bool WriteRange(const GuestMemory& memory, GuestAddress to, absl::Span<const uin
     to = to + count;
   }
   return bytes.empty();
+}
+
+void PreferHugePages(const GuestMemory& memory, GuestAddress begin, uint64_t size) {
+  constexpr uintptr_t kHugePage = 2 << 20;
+  for (const MemoryRegion& region : memory.regions()) {
+    const GuestAddress from = std::max(begin, region.base);
+    const GuestAddress to = std::min(begin + size, region.base + region.size);
+    if (from >= to) continue;
+    const auto host = reinterpret_cast<uintptr_t>(region.host);
+    const uintptr_t first = std::max(host, (host + (from - region.base)) & ~(kHugePage - 1));
+    const uintptr_t last = std::min(host + region.size,
+                                    (host + (to - region.base) + kHugePage - 1) & ~(kHugePage - 1));
+    // A host without huge pages says no, and the copy is slower: nothing to report.
+    (void)madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  }
 }
 
 }  // namespace stasis
