@@ -108,7 +108,6 @@ absl::Status GuestDevices::AddConsole(Machine* machine, EventLoop* loop) {
     options.ports = {
         {.name = "stasis.console", .is_console = true, .input_fd = hvc0, .output_fd = hvc0},
         {.name = wire::kPortName, .input_fd = agent, .output_fd = agent}};
-    options.resize_rows_first = true;
     absl::StatusOr<std::unique_ptr<VirtioConsole>> console =
         VirtioConsole::Create(std::move(options), loop);
     if (!console.ok()) return console.status();

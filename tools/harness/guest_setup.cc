@@ -101,7 +101,7 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
   machine->discovery = discovery->discovery;
 
   std::string initrd = request.initrd;
-  if (request.agent) {
+  if (request.agent && initrd.empty()) {
     progress->Stage("building the initramfs");
     absl::StatusOr<std::string> made = MakeInitramfs(request, *resolved);
     if (!made.ok()) return Unusable(Layer::kHost, made.status());

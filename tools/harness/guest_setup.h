@@ -26,7 +26,7 @@ struct GuestRequest {
   bool agent = true;
   bool shell = false;                // with busybox
   std::vector<std::string> include;  // host files
-  std::string initrd;                // path; only without agent
+  std::string initrd;                // path; with the agent: one that was made before
   std::vector<std::string> required_config;  // of a scenario, without CONFIG_
 };
 

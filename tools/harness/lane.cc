@@ -94,6 +94,7 @@ absl::StatusOr<int> RunInNestedLane(const NestedCommand& command) {
   options.argv = command.argv;
   options.argv[0] = self;
   options.env = Environment();
+  options.env.insert(options.env.end(), command.environment.begin(), command.environment.end());
   options.writable = command.writable;
   options.time_limit = command.time_limit;
   options.interactive = command.interactive;

@@ -3,6 +3,7 @@
 #define STASIS_TOOLS_HARNESS_LANE_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,6 +41,8 @@ absl::StatusOr<Lane> ChooseLane(Accel accel);
 
 struct NestedCommand {
   std::vector<std::string> argv;      // of this process; argv[0] is replaced by its absolute path
+  // Set inside, on top of this process's environment.
+  std::vector<std::pair<std::string, std::string>> environment;
   std::vector<std::string> writable;  // existing directories whose changes come back
   absl::Duration time_limit = absl::InfiniteDuration();
   bool interactive = false;

@@ -103,7 +103,7 @@ int Boot(const BootOptions& options, const Invocation& invocation) {
         options.machine.time_limit_seconds > 0
             ? absl::Seconds(options.machine.time_limit_seconds) + absl::Seconds(120)
             : absl::InfiniteDuration();
-    return RunNestedCommand(invocation,
+    return RunNestedCommand(invocation, *prepared.setup,
                             {DirectoryOf(options.dump_fdt), AbsolutePath(options.dump_acpi)}, limit,
                             /*interactive=*/isatty(STDIN_FILENO));
   }

@@ -1,6 +1,7 @@
 #include "tools/stasis/command.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +15,12 @@
 #include "tools/nested/nested.h"
 
 namespace stasis {
+namespace {
+
+// Names the initramfs to the program inside the emulated host.
+constexpr char kPreparedInitrd[] = "STASIS_PREPARED_INITRD";
+
+}  // namespace
 
 void AddMachineOptions(CLI::App* command, MachineOptions* options) {
   command->add_option("--kernel", options->kernel,
@@ -50,6 +57,8 @@ absl::StatusOr<GuestRequest> RequestFrom(const MachineOptions& options) {
   absl::StatusOr<Discovery> discovery = ParseDiscovery(options.discovery);
   if (!discovery.ok()) return discovery.status();
   request.discovery = *discovery;
+  const char* prepared = getenv(kPreparedInitrd);
+  if (InNested() && prepared != nullptr) request.initrd = prepared;
   absl::Status machine = ParseMachine(request).status();
   if (!machine.ok()) return machine;
   return request;
@@ -64,10 +73,12 @@ LaneChoice ChooseLaneFor(const MachineOptions& options) {
   return {*std::move(lane), Finding()};
 }
 
-int RunNestedCommand(const Invocation& invocation, const std::vector<std::string>& writable,
-                     absl::Duration time_limit, bool interactive) {
+int RunNestedCommand(const Invocation& invocation, const GuestSetup& prepared,
+                     const std::vector<std::string>& writable, absl::Duration time_limit,
+                     bool interactive) {
   NestedCommand command;
   command.argv = invocation.argv;
+  command.environment = {{kPreparedInitrd, prepared.initrd}};
   for (const std::string& directory : std::set<std::string>(writable.begin(), writable.end())) {
     if (!directory.empty()) command.writable.push_back(directory);
   }

@@ -56,9 +56,12 @@ struct LaneChoice {
 };
 LaneChoice ChooseLaneFor(const MachineOptions& options);
 
-// Runs this very command in the emulated host. Writes a finding of the lane itself to stderr.
-int RunNestedCommand(const Invocation& invocation, const std::vector<std::string>& writable,
-                     absl::Duration time_limit, bool interactive);
+// Runs this very command in the emulated host, with what was prepared here: the caches are
+// read-only inside, and their keys (device and inode numbers) differ there. Writes a finding of the
+// lane itself to stderr.
+int RunNestedCommand(const Invocation& invocation, const GuestSetup& prepared,
+                     const std::vector<std::string>& writable, absl::Duration time_limit,
+                     bool interactive);
 
 // "kvm", or "nested" inside the emulated host.
 std::string LaneName();

@@ -95,7 +95,7 @@ int Run(const RunOptions& options, const Invocation& invocation) {
     progress.Clear();
     const absl::Duration inside =
         asked > absl::ZeroDuration() ? asked : DefaultTimeLimit(*scenario, 3);
-    return RunNestedCommand(invocation, {DirectoryOf(options.json)}, inside + absl::Seconds(120),
+    return RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json)}, inside + absl::Seconds(120),
                             /*interactive=*/false);
   }
   const RunReport report = RunScenario(*scenario, *prepared.setup,

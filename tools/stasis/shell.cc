@@ -36,7 +36,7 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
                                    : absl::InfiniteDuration();
   if (lane.lane->nested) {
     progress.Clear();
-    return RunNestedCommand(invocation, {}, asked + absl::Seconds(120),
+    return RunNestedCommand(invocation, *prepared.setup, {}, asked + absl::Seconds(120),
                             /*interactive=*/!options.has_exec && isatty(STDIN_FILENO));
   }
   GuestShellOptions shell{.append = options.machine.append,
