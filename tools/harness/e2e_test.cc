@@ -9,7 +9,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tools/harness/initramfs/initramfs.h"
 #include "tools/harness/lane.h"
+#include "tools/kernels/kernel_store.h"
 #include "tools/stasis/run_stasis.h"
 
 namespace stasis {
@@ -25,8 +27,9 @@ class EndToEndTest : public ::testing::Test {
   void SetUp() override {
     const absl::StatusOr<Lane> lane = ChooseLane(Accel::kAuto);
     if (!lane.ok()) GTEST_SKIP() << lane.status().message();
-    kernel_ = AnyCachedKernel();
-    if (kernel_.empty()) GTEST_SKIP() << "no kernel is cached ('stasis kernel fetch 6.12')";
+    const absl::StatusOr<ResolvedKernel> kernel =
+        KernelStore(CacheDirectory()).Resolve("", ProcessEnvironment());
+    if (!kernel.ok()) GTEST_SKIP() << kernel.status().message();
     std::string name = ::testing::TempDir() + "/e2e_test.XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     directory_ = name;
@@ -37,15 +40,13 @@ class EndToEndTest : public ::testing::Test {
     if (!directory_.empty()) fs::remove_all(directory_);
   }
 
-  StasisRun Run(std::vector<std::string> arguments) {
-    arguments.insert(arguments.end(), {"--kernel", kernel_});
+  StasisRun Run(const std::vector<std::string>& arguments) {
     StasisRun run = RunStasis(arguments, options_);
     EXPECT_EQ(run.processes_left, 0);
     return run;
   }
   StasisRun Exec(const std::string& command) { return Run({"shell", "--exec", command}); }
 
-  std::string kernel_;
   std::string directory_;
   RunStasisOptions options_;
 };

@@ -8,15 +8,16 @@ namespace stasis {
 
 std::string GuestCmdline(const GuestCmdlineOptions& options) {
   std::vector<std::string> words;
+  // Each character of a serial console is an exit: a full boot log costs 20 s in an emulated host.
+  // Errors, and everything from an oops on (it makes the console verbose), still come. First, so that
+  // the boot console below begins quietly, too.
+  if (!options.verbose) words.push_back("quiet");
   // Kernel messages go to the serial port: it works before any module is loaded and in a panic.
   // hvc0 is left to people, so that no kernel message appears in the output of a shell.
   words.push_back("console=ttyS0");
   // A kernel that dies before its consoles are set up still says why. The boot console leaves when
   // ttyS0 takes over, and prints no more than `quiet` lets through.
   words.push_back("earlyprintk=ttyS0,115200");
-  // Each character of a serial console is an exit: a full boot log costs 20 s in an emulated host.
-  // Errors, and everything from an oops on (it makes the console verbose), still come.
-  if (!options.verbose) words.push_back("quiet");
   // A panic ends the machine at once instead of spinning for good: -1 restarts without a delay ...
   words.push_back("panic=-1");
   // ... and a restart goes through the keyboard controller, which is there with every discovery and

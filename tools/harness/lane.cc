@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "tools/nested/nested.h"
 
 extern char** environ;
@@ -19,6 +20,12 @@ namespace {
 // Inside, these would send the program on another way than the one that was prepared for it.
 bool PassOn(absl::string_view name) {
   return name != "STASIS_ACCEL" && name != "STASIS_KVM_DEVICE";
+}
+
+// What failed and how, without the numbers, which 'stasis doctor' shows.
+std::string Shortened(const std::string& reason) {
+  const std::vector<std::string> parts = absl::StrSplit(reason, ": ");
+  return parts.size() <= 2 ? reason : absl::StrCat(parts[0], ": ", parts[1]);
 }
 
 std::vector<std::pair<std::string, std::string>> Environment() {
@@ -52,12 +59,12 @@ absl::StatusOr<Lane> ChooseLane(Accel accel, const LaneFacts& facts) {
     if (!facts.probe.ok()) return facts.probe.status();
     if (facts.probe->can_run_stock_kernel) return Lane{};
     return Lane{false, absl::StrCat("warning: this host's KVM cannot run a stock kernel (",
-                                    facts.probe->reason, ")")};
+                                    Shortened(facts.probe->reason), ")")};
   }
   if (accel == Accel::kAuto && facts.probe.ok() && facts.probe->can_run_stock_kernel) return Lane{};
   const std::string why = facts.probe.ok()
                               ? absl::StrCat("this host's KVM cannot run a stock kernel (",
-                                             facts.probe->reason, ")")
+                                             Shortened(facts.probe->reason), ")")
                               : std::string(facts.probe.status().message());
   if (!facts.nested_available.ok()) {
     if (accel == Accel::kNested) return facts.nested_available;

@@ -95,8 +95,7 @@ int Boot(const BootOptions& options, const Invocation& invocation) {
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return Complain(lane.finding);
   ProgressLine progress(STDERR_FILENO, ProgressLine::StyleFor(STDERR_FILENO));
-  GuestSetupResult prepared = PrepareGuest(*request, &progress);
-  progress.Clear();
+  GuestSetupResult prepared = PrepareHere(*request, &progress);
   if (!prepared.setup.has_value()) return Complain(prepared.finding);
   if (lane.lane->nested) {
     const absl::Duration limit =

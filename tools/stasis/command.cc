@@ -95,6 +95,13 @@ ProgressLine::Style ProgressStyle(const MachineOptions& options) {
   return options.verbose ? ProgressLine::Style::kLines : ProgressLine::StyleFor(STDERR_FILENO);
 }
 
+GuestSetupResult PrepareHere(const GuestRequest& request, ProgressLine* progress) {
+  ProgressLine silent(STDERR_FILENO, ProgressLine::Style::kSilent);
+  GuestSetupResult result = PrepareGuest(request, InNested() ? &silent : progress);
+  progress->Clear();
+  return result;
+}
+
 absl::Duration BootLimit(const MachineOptions& options) {
   return options.boot_limit_seconds > 0 ? absl::Seconds(options.boot_limit_seconds)
                                         : GuestSessionOptions().boot_limit * Patience();

@@ -85,18 +85,14 @@ int Run(const RunOptions& options, const Invocation& invocation) {
   if (!lane.lane.has_value()) return WriteEarly(lane.finding, options.json);
 
   ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
-  GuestSetupResult prepared = PrepareGuest(*request, &progress);
-  if (!prepared.setup.has_value()) {
-    progress.Clear();
-    return WriteEarly(prepared.finding, options.json);
-  }
+  GuestSetupResult prepared = PrepareHere(*request, &progress);
+  if (!prepared.setup.has_value()) return WriteEarly(prepared.finding, options.json);
   const absl::Duration asked = absl::Seconds(options.machine.time_limit_seconds);
   if (lane.lane->nested) {
-    progress.Clear();
     const absl::Duration inside =
         asked > absl::ZeroDuration() ? asked : DefaultTimeLimit(*scenario, 3);
-    return RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json)}, inside + absl::Seconds(120),
-                            /*interactive=*/false);
+    return RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json)},
+                            inside + absl::Seconds(120), /*interactive=*/false);
   }
   const RunReport report = RunScenario(*scenario, *prepared.setup,
                                        {.verbose = options.machine.verbose,

@@ -9,15 +9,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
-
 #include "absl/strings/str_split.h"
-#include "tools/harness/initramfs/initramfs.h"
 
 namespace stasis {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 std::string Binary() {
@@ -133,23 +129,6 @@ StasisRun RunStasis(const std::vector<std::string>& arguments, const RunStasisOp
 
 std::vector<std::string> SplitLines(const std::string& text) {
   return absl::StrSplit(text, '\n', absl::SkipEmpty());
-}
-
-std::string AnyCachedKernel() {
-  std::string best;
-  uintmax_t best_size = 0;
-  std::error_code error;
-  for (const fs::directory_entry& entry :
-       fs::directory_iterator(CacheDirectory() + "/kernels", error)) {
-    const fs::path image = entry.path() / "vmlinuz";
-    const uintmax_t size = fs::file_size(image, error);
-    if (error || !fs::exists(entry.path() / "config")) continue;
-    if (best.empty() || size < best_size) {
-      best = image.string();
-      best_size = size;
-    }
-  }
-  return best;
 }
 
 }  // namespace stasis

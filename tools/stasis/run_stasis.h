@@ -32,10 +32,6 @@ StasisRun RunStasis(const std::vector<std::string>& arguments, const RunStasisOp
 
 std::vector<std::string> SplitLines(const std::string& text);
 
-// Path of a kernel image in the cache of the test's own environment; empty: none. The smallest one,
-// which boots fastest.
-std::string AnyCachedKernel();
-
 }  // namespace stasis
 
 #endif  // STASIS_TOOLS_STASIS_RUN_STASIS_H_

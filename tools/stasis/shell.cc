@@ -26,16 +26,12 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return Complain(lane.finding);
   ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
-  GuestSetupResult prepared = PrepareGuest(*request, &progress);
-  if (!prepared.setup.has_value()) {
-    progress.Clear();
-    return Complain(prepared.finding);
-  }
+  GuestSetupResult prepared = PrepareHere(*request, &progress);
+  if (!prepared.setup.has_value()) return Complain(prepared.finding);
   const absl::Duration asked = options.machine.time_limit_seconds > 0
                                    ? absl::Seconds(options.machine.time_limit_seconds)
                                    : absl::InfiniteDuration();
   if (lane.lane->nested) {
-    progress.Clear();
     return RunNestedCommand(invocation, *prepared.setup, {}, asked + absl::Seconds(120),
                             /*interactive=*/!options.has_exec && isatty(STDIN_FILENO));
   }
