@@ -1,5 +1,5 @@
-// AgentLink: frames of the guest agent, on the console port and, before that is there, on the serial
-// port among the console text.
+// AgentLink: frames of the guest agent, on the console port and, before that is there, on the
+// serial port among the console text.
 #ifndef STASIS_TOOLS_HARNESS_AGENT_LINK_H_
 #define STASIS_TOOLS_HARNESS_AGENT_LINK_H_
 
@@ -23,8 +23,8 @@ class AgentLink {
 
   struct Callbacks {
     std::function<void(const wire::AgentMessage&)> on_message;
-    // A frame that is valid on the wire and makes no sense: one line. Of a hello in another protocol
-    // version as well.
+    // A frame that is valid on the wire and makes no sense: one line. Of a hello in another
+    // protocol version as well.
     std::function<void(const std::string&)> on_protocol_error;
     std::function<void(Transport, absl::string_view)> write;
   };

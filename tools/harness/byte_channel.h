@@ -25,8 +25,8 @@ class ByteChannel {
 
   struct Callbacks {
     std::function<void(absl::string_view)> on_bytes;  // empty: the descriptor is only written
-    std::function<void()> on_end;      // end of file or error while reading, once
-    std::function<void()> on_drained;  // everything written was taken
+    std::function<void()> on_end;                     // end of file or error while reading, once
+    std::function<void()> on_drained;                 // everything written was taken
   };
 
   // `owned`: closed with the channel.

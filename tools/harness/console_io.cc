@@ -34,16 +34,16 @@ absl::Status ConsoleIo::Open() {
   callbacks_.on_window = [this](WindowSize size) { session_->ResizeHvc0(size); };
   session_->set_callbacks(callbacks_);
 
-  absl::StatusOr<std::unique_ptr<ByteChannel>> output = ByteChannel::Create(
-      session_->loop(), STDOUT_FILENO, /*owned=*/false, {.on_drained = [this] {
-        session_->hvc0()->SetReading(true);
-        session_->serial()->SetReading(true);
-      }});
+  absl::StatusOr<std::unique_ptr<ByteChannel>> output =
+      ByteChannel::Create(session_->loop(), STDOUT_FILENO, /*owned=*/false, {.on_drained = [this] {
+                            session_->hvc0()->SetReading(true);
+                            session_->serial()->SetReading(true);
+                          }});
   if (!output.ok()) return output.status();
   output_ = *std::move(output);
-  absl::StatusOr<std::unique_ptr<ByteChannel>> input = ByteChannel::Create(
-      session_->loop(), STDIN_FILENO, /*owned=*/false,
-      {.on_bytes = [this](absl::string_view bytes) { OnTyped(bytes); }});
+  absl::StatusOr<std::unique_ptr<ByteChannel>> input =
+      ByteChannel::Create(session_->loop(), STDIN_FILENO, /*owned=*/false,
+                          {.on_bytes = [this](absl::string_view bytes) { OnTyped(bytes); }});
   // A closed stdin is no reason not to boot.
   if (input.ok()) input_ = *std::move(input);
 
@@ -68,8 +68,7 @@ void ConsoleIo::ShowBytes(absl::string_view bytes) {
 }
 
 ByteChannel* ConsoleIo::Target() {
-  return options_.hvc0 && (hvc0_alive_ || !options_.serial) ? session_->hvc0()
-                                                             : session_->serial();
+  return options_.hvc0 && (hvc0_alive_ || !options_.serial) ? session_->hvc0() : session_->serial();
 }
 
 void ConsoleIo::OnTyped(absl::string_view bytes) {

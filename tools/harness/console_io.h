@@ -13,8 +13,8 @@
 namespace stasis {
 
 // Takes over the session's callbacks for bytes and windows. Input goes to hvc0 once the guest wrote
-// there, before that to the serial port. While stdout is slow, the guest waits, and no byte is lost.
-// Destroyed before the session.
+// there, before that to the serial port. While stdout is slow, the guest waits, and no byte is
+// lost. Destroyed before the session.
 class ConsoleIo {
  public:
   struct Options {

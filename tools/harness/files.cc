@@ -43,7 +43,8 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
   umask(mask);
   fchmod(fd, 0666 & ~mask);
   absl::Status status = WriteAll(fd, contents, path);
-  if (status.ok() && fsync(fd) != 0) status = absl::ErrnoToStatus(errno, absl::StrCat("sync ", path));
+  if (status.ok() && fsync(fd) != 0)
+    status = absl::ErrnoToStatus(errno, absl::StrCat("sync ", path));
   if (close(fd) != 0 && status.ok()) {
     status = absl::ErrnoToStatus(errno, absl::StrCat("close ", path));
   }

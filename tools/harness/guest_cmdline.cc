@@ -9,8 +9,8 @@ namespace stasis {
 std::string GuestCmdline(const GuestCmdlineOptions& options) {
   std::vector<std::string> words;
   // Each character of a serial console is an exit: a full boot log costs 20 s in an emulated host.
-  // Errors, and everything from an oops on (it makes the console verbose), still come. First, so that
-  // the boot console below begins quietly, too.
+  // Errors, and everything from an oops on (it makes the console verbose), still come. First, so
+  // that the boot console below begins quietly, too.
   if (!options.verbose) words.push_back("quiet");
   // Kernel messages go to the serial port: it works before any module is loaded and in a panic.
   // hvc0 is left to people, so that no kernel message appears in the output of a shell.

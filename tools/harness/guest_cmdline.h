@@ -16,7 +16,8 @@ struct GuestCmdlineOptions {
   std::string user_append;                 // --append: stands last, so that it wins
 };
 
-// Words that the discovery itself needs (acpi=off, virtio_mmio.device=...) are the machine's to add.
+// Words that the discovery itself needs (acpi=off, virtio_mmio.device=...) are the machine's to
+// add.
 std::string GuestCmdline(const GuestCmdlineOptions& options);
 
 }  // namespace stasis

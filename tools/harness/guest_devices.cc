@@ -95,8 +95,7 @@ absl::Status GuestDevices::AddSerial(Machine* machine, EventLoop* loop) {
     return *std::move(serial);
   };
   return machine
-      ->AddPortDevice("serial", kSerialCompatible, kSerialPort, kSerialWindow, kSerialGsi,
-                      factory)
+      ->AddPortDevice("serial", kSerialCompatible, kSerialPort, kSerialWindow, kSerialGsi, factory)
       .status();
 }
 

@@ -108,12 +108,13 @@ std::optional<Finding> JudgeGuestEnd(const GuestEndFacts& facts) {
                                                   Seconds(facts.limit))),
                   "see the whole boot with --verbose");
     case EndCause::kHeartbeatLost:
-      return Fail(facts, WithConsole(facts, absl::StrCat("the guest hangs: no heartbeat for ",
-                                                         Seconds(facts.limit), " ",
-                                                         When(facts.phase))));
+      return Fail(facts,
+                  WithConsole(facts, absl::StrCat("the guest hangs: no heartbeat for ",
+                                                  Seconds(facts.limit), " ", When(facts.phase))));
     case EndCause::kTimeLimit:
-      return Fail(facts, WithConsole(facts, absl::StrCat("not done within the time limit of ",
-                                                         Seconds(facts.limit))),
+      return Fail(facts,
+                  WithConsole(facts, absl::StrCat("not done within the time limit of ",
+                                                  Seconds(facts.limit))),
                   "allow more with --time-limit");
     case EndCause::kEndLimit:
       return Fail(facts, WithConsole(facts, absl::StrCat("the guest was told to end and did not "

@@ -37,8 +37,8 @@ struct GuestEndFacts {
   EndCause cause = EndCause::kMachine;
   GuestPhase phase = GuestPhase::kBooting;
   MachineEnd machine_end;
-  absl::Duration limit;             // that was exceeded
-  std::string detail;               // of kProtocol; signal name of kInterrupted
+  absl::Duration limit;               // that was exceeded
+  std::string detail;                 // of kProtocol; signal name of kInterrupted
   std::optional<ConsoleAlarm> panic;  // the first panic on the console
   std::optional<ConsoleAlarm> alarm;  // the first alarm of another kind
   std::string last_console_line;

@@ -70,8 +70,8 @@ TEST(GuestEndTest, TripleFaultNamesTheVcpu) {
 }
 
 TEST(GuestEndTest, KvmsOwnTroubleIsTheHosts) {
-  for (EndKind kind : {EndKind::kInternalError, EndKind::kFailEntry, EndKind::kUnknownExit,
-                       EndKind::kHostError}) {
+  for (EndKind kind :
+       {EndKind::kInternalError, EndKind::kFailEntry, EndKind::kUnknownExit, EndKind::kHostError}) {
     std::optional<Finding> finding = JudgeGuestEnd(Machine(kind, GuestPhase::kRunning));
 
     EXPECT_EQ(finding->verdict, Verdict::kError);

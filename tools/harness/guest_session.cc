@@ -60,17 +60,18 @@ int Readable(int fd) {
 GuestSession::GuestSession(const GuestSessionOptions& options)
     : options_(options),
       created_(MonotonicNow()),
-      agent_({.on_message = [this](const wire::AgentMessage& message) { OnMessage(message); },
-              .on_protocol_error =
-                  [this](const std::string& error) {
-                    // Noise on the serial port is no reason to end a run; before the first hello it
-                    // may be the hello itself, of another version.
-                    if (!agent_.hello().has_value()) End(EndCause::kProtocol, error);
-                  },
-              .write =
-                  [this](AgentLink::Transport transport, absl::string_view bytes) {
-                    (transport == AgentLink::Transport::kPort ? agent_port_ : serial_)->Write(bytes);
-                  }}),
+      agent_(
+          {.on_message = [this](const wire::AgentMessage& message) { OnMessage(message); },
+           .on_protocol_error =
+               [this](const std::string& error) {
+                 // Noise on the serial port is no reason to end a run; before the first hello it
+                 // may be the hello itself, of another version.
+                 if (!agent_.hello().has_value()) End(EndCause::kProtocol, error);
+               },
+           .write =
+               [this](AgentLink::Transport transport, absl::string_view bytes) {
+                 (transport == AgentLink::Transport::kPort ? agent_port_ : serial_)->Write(bytes);
+               }}),
       phase_(options.agent ? GuestPhase::kBooting : GuestPhase::kPlain) {}
 
 absl::StatusOr<std::unique_ptr<GuestSession>> GuestSession::Create(
@@ -186,9 +187,7 @@ void GuestSession::OnSignal() {
   }
 }
 
-void GuestSession::ResizeHvc0(WindowSize size) {
-  devices_->Resize(size.rows, size.columns);
-}
+void GuestSession::ResizeHvc0(WindowSize size) { devices_->Resize(size.rows, size.columns); }
 
 void GuestSession::OnTick() {
   ++ticks_;
@@ -249,7 +248,8 @@ void GuestSession::End(EndCause cause, std::string detail) {
 
 absl::StatusOr<GuestEndFacts> GuestSession::Run() {
   started_ = MonotonicNow();
-  loop_->AddTimer(kTick, [this] { OnTick(); }, /*repeat=*/true);
+  loop_->AddTimer(
+      kTick, [this] { OnTick(); }, /*repeat=*/true);
   loop_->AddTimer(
       kNoisePeriod,
       [this] {

@@ -77,8 +77,8 @@ class GuestSession {
   // Bytes of messages that the agent has not taken yet, and when it has taken all.
   size_t unsent_to_agent() const { return agent_port_->pending() + serial_->pending(); }
   void set_on_agent_drained(std::function<void()> drained) { on_drained_ = std::move(drained); }
-  // Stops reading what the agent sends, while our own reader is slow; it then waits, and its silence
-  // is not counted.
+  // Stops reading what the agent sends, while our own reader is slow; it then waits, and its
+  // silence is not counted.
   void SetAgentReading(bool reading) { agent_port_->SetReading(reading); }
   ByteChannel* hvc0() { return hvc0_.get(); }
   ByteChannel* serial() { return serial_.get(); }

@@ -87,8 +87,8 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
   if (!discovery.ok()) return Unusable(Layer::kBoot, discovery.status());
   const std::string missing = discovery->MissingRequired();
   if (!missing.empty()) {
-    return Unusable(Layer::kBoot, absl::FailedPreconditionError(
-                                      absl::StrCat(resolved->image, ": ", missing)));
+    return Unusable(Layer::kBoot,
+                    absl::FailedPreconditionError(absl::StrCat(resolved->image, ": ", missing)));
   }
   const std::string lacking = MissingConfig(request, *kernel);
   if (!lacking.empty()) {
@@ -113,8 +113,7 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
   std::vector<std::string> warnings;
   for (const MissingOption& option : discovery->missing) {
     if (option.required) continue;
-    warnings.push_back(
-        absl::StrFormat("the kernel lacks %s: %s", option.option, option.purpose));
+    warnings.push_back(absl::StrFormat("the kernel lacks %s: %s", option.option, option.purpose));
   }
   GuestSetup setup{.machine = *std::move(machine),
                    .kernel = *std::move(kernel),

@@ -24,9 +24,9 @@ struct GuestRequest {
   bool huge_pages = false;
   // Our initramfs (agent, modules) is made for the kernel. Without it `initrd` is taken as it is.
   bool agent = true;
-  bool shell = false;                // with busybox
-  std::vector<std::string> include;  // host files
-  std::string initrd;                // path; with the agent: one that was made before
+  bool shell = false;                        // with busybox
+  std::vector<std::string> include;          // host files
+  std::string initrd;                        // path; with the agent: one that was made before
   std::vector<std::string> required_config;  // of a scenario, without CONFIG_
 };
 

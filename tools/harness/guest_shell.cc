@@ -114,17 +114,18 @@ class GuestShell {
   }
 
   void OpenInput() {
-    absl::StatusOr<std::unique_ptr<ByteChannel>> input = ByteChannel::Create(
-        session_->loop(), STDIN_FILENO, /*owned=*/false,
-        {.on_bytes =
-             [this](absl::string_view bytes) {
-               wire::ExecInput message;
-               message.id = kExecId;
-               message.data.data = std::string(bytes);
-               session_->Send(message);
-               if (session_->unsent_to_agent() > kMostUnsentInput) input_->SetReading(false);
-             },
-         .on_end = [this] { SendInputEnd(); }});
+    absl::StatusOr<std::unique_ptr<ByteChannel>> input =
+        ByteChannel::Create(session_->loop(), STDIN_FILENO, /*owned=*/false,
+                            {.on_bytes =
+                                 [this](absl::string_view bytes) {
+                                   wire::ExecInput message;
+                                   message.id = kExecId;
+                                   message.data.data = std::string(bytes);
+                                   session_->Send(message);
+                                   if (session_->unsent_to_agent() > kMostUnsentInput)
+                                     input_->SetReading(false);
+                                 },
+                             .on_end = [this] { SendInputEnd(); }});
     if (input.ok()) {
       input_ = *std::move(input);
       session_->set_on_agent_drained([this] { input_->SetReading(true); });

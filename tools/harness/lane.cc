@@ -68,8 +68,8 @@ absl::StatusOr<Lane> ChooseLane(Accel accel, const LaneFacts& facts) {
                               : std::string(facts.probe.status().message());
   if (!facts.nested_available.ok()) {
     if (accel == Accel::kNested) return facts.nested_available;
-    return absl::UnavailableError(absl::StrCat(why, "; and the nested lane is not available: ",
-                                               facts.nested_available.message()));
+    return absl::UnavailableError(absl::StrCat(
+        why, "; and the nested lane is not available: ", facts.nested_available.message()));
   }
   if (accel == Accel::kNested) return Lane{true, ""};
   return Lane{true, absl::StrCat(why, "; using the nested lane")};

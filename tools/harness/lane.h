@@ -26,9 +26,9 @@ struct Lane {
 
 // What the choice depends on, asked for only as far as needed.
 struct LaneFacts {
-  bool in_nested = false;                    // this process runs inside the emulated host
-  absl::StatusOr<KvmProbeResult> probe;      // of this host's KVM
-  absl::Status nested_available;             // what the nested lane says it lacks
+  bool in_nested = false;                // this process runs inside the emulated host
+  absl::StatusOr<KvmProbeResult> probe;  // of this host's KVM
+  absl::Status nested_available;         // what the nested lane says it lacks
 };
 
 // kAuto takes KVM where it can run a stock kernel, else the nested lane. kKvm takes KVM in any case
@@ -40,7 +40,7 @@ absl::StatusOr<Lane> ChooseLane(Accel accel, const LaneFacts& facts);
 absl::StatusOr<Lane> ChooseLane(Accel accel);
 
 struct NestedCommand {
-  std::vector<std::string> argv;      // of this process; argv[0] is replaced by its absolute path
+  std::vector<std::string> argv;  // of this process; argv[0] is replaced by its absolute path
   // Set inside, on top of this process's environment.
   std::vector<std::pair<std::string, std::string>> environment;
   std::vector<std::string> writable;  // existing directories whose changes come back

@@ -63,11 +63,11 @@ void AppendWorkers(const Measurements& measurements, std::string* text) {
                             measurements.workers.size() - kMostRows);
       break;
     }
-    absl::StrAppendFormat(
-        text, "%-*s %15s %10s %12s %11s  %s\n", width, WorkerName(measurements, worker),
-        Grouped(worker.iterations), DurationText(absl::Nanoseconds(worker.run_ns)),
-        DurationText(absl::Nanoseconds(worker.max_gap_ns)), Grouped(worker.migrations),
-        worker.cpus_used.ToString());
+    absl::StrAppendFormat(text, "%-*s %15s %10s %12s %11s  %s\n", width,
+                          WorkerName(measurements, worker), Grouped(worker.iterations),
+                          DurationText(absl::Nanoseconds(worker.run_ns)),
+                          DurationText(absl::Nanoseconds(worker.max_gap_ns)),
+                          Grouped(worker.migrations), worker.cpus_used.ToString());
   }
 }
 
@@ -170,9 +170,8 @@ json JsonReport(const RunReport& report) {
   }
   json expectations = json::array();
   for (const ExpectationReport& expectation : report.expectations) {
-    expectations.push_back({{"name", expectation.name},
-                            {"held", expectation.held},
-                            {"text", expectation.text}});
+    expectations.push_back(
+        {{"name", expectation.name}, {"held", expectation.held}, {"text", expectation.text}});
   }
   object["expectations"] = std::move(expectations);
   if (report.machine_end.has_value()) {

@@ -30,9 +30,9 @@ struct ExpectationReport {
 struct RunReport {
   Finding finding;
   std::optional<Scenario> scenario;
-  std::string lane;          // "kvm" or "nested"
+  std::string lane;  // "kvm" or "nested"
   std::string kernel_path;
-  std::string discovery;     // "acpi"
+  std::string discovery;  // "acpi"
   std::string discovery_reason;
   std::string cmdline;
   Topology asked;

@@ -140,9 +140,9 @@ class ScenarioRun {
 
   void On(const wire::Error& error) {
     const Layer layer = LayerByName(error.layer);
-    GiveUp({error.kind == wire::ErrorKind::kMissingFeature ? Verdict::kInconclusive
-                                                           : Verdict::kError,
-            layer == Layer::kNone ? Layer::kAgent : layer, OneLine(error.text)});
+    GiveUp(
+        {error.kind == wire::ErrorKind::kMissingFeature ? Verdict::kInconclusive : Verdict::kError,
+         layer == Layer::kNone ? Layer::kAgent : layer, OneLine(error.text)});
   }
 
   void On(const wire::Symbols&) {}

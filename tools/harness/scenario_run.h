@@ -27,8 +27,8 @@ struct ScenarioRunOptions {
 absl::Duration DefaultTimeLimit(const Scenario& scenario, double patience);
 
 // Blocks until the guest is gone. Never passes without evidence: the agent's result over the whole
-// duration, from a guest of the topology that was asked for, every expectation held, no alarm on the
-// console and a guest that ended as it was told.
+// duration, from a guest of the topology that was asked for, every expectation held, no alarm on
+// the console and a guest that ended as it was told.
 RunReport RunScenario(const Scenario& scenario, const GuestSetup& setup,
                       const ScenarioRunOptions& options, ProgressLine* progress);
 

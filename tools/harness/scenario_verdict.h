@@ -17,7 +17,7 @@
 namespace stasis {
 
 struct ScenarioEvidence {
-  std::optional<Finding> early;      // the run could not be carried out: the agent or harness says why
+  std::optional<Finding> early;  // the run could not be carried out: the agent or harness says why
   std::optional<Finding> guest_end;  // what is wrong with how the guest ended, if anything is
   std::vector<ConsoleAlarm> alarms;
   std::optional<Measurements> measurements;
@@ -31,8 +31,8 @@ struct ScenarioVerdict {
   std::vector<std::string> warnings;
 };
 
-// In this order: an expectation that did not hold is a failure, unless the host explains it; a guest
-// that crashed or hung, or an agent that gave up; alarms of the kernel; no result; pass.
+// In this order: an expectation that did not hold is a failure, unless the host explains it; a
+// guest that crashed or hung, or an agent that gave up; alarms of the kernel; no result; pass.
 //
 // The host explains
 //   max_gap     when, of every gap above the limit, no more than the limit is left after the run

@@ -32,7 +32,10 @@ TEST(EscapeKeysTest, CtrlAThenASendsOneCtrlA) {
   EscapeKeys keys;
   std::string guest;
 
-  EXPECT_FALSE(keys.Feed("\x01" "a", &guest));
+  EXPECT_FALSE(
+      keys.Feed("\x01"
+                "a",
+                &guest));
 
   EXPECT_EQ(guest, "\x01");
 }
@@ -41,9 +44,14 @@ TEST(EscapeKeysTest, CtrlAThenAnotherKeySendsBoth) {
   EscapeKeys keys;
   std::string guest;
 
-  EXPECT_FALSE(keys.Feed("\x01" "e\x01\x01", &guest));
+  EXPECT_FALSE(
+      keys.Feed("\x01"
+                "e\x01\x01",
+                &guest));
 
-  EXPECT_EQ(guest, "\x01" "e\x01\x01");
+  EXPECT_EQ(guest,
+            "\x01"
+            "e\x01\x01");
 }
 
 TEST(RawTerminalTest, ModeIsPutBack) {

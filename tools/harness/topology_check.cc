@@ -67,9 +67,10 @@ class Comparison {
   void CompareCpu(const wire::CpuFacts& cpu, const TopologyExpectations& expectations) {
     const CpuPlace& place = places_[cpu.cpu];
     auto same_llc = [&](const CpuPlace& p) { return p.llc == place.llc; };
-    CompareSet(cpu.cpu, "threads of its core",
-               Group(places_, [&](const CpuPlace& p) { return same_llc(p) && p.core == place.core; }),
-               cpu.threads);
+    CompareSet(
+        cpu.cpu, "threads of its core",
+        Group(places_, [&](const CpuPlace& p) { return same_llc(p) && p.core == place.core; }),
+        cpu.threads);
     CompareSet(cpu.cpu, "CPUs of its package",
                Group(places_, [&](const CpuPlace& p) { return p.node == place.node; }),
                cpu.package_cpus);
@@ -109,7 +110,8 @@ class Comparison {
         Differ(absl::StrFormat("node%d CPUs", node), cpus.ToString(), facts.cpus.ToString());
       }
       std::vector<uint32_t> distances;
-      for (uint32_t to = 0; to < asked_.nodes(); ++to) distances.push_back(asked_.distance(node, to));
+      for (uint32_t to = 0; to < asked_.nodes(); ++to)
+        distances.push_back(asked_.distance(node, to));
       if (facts.distance != distances) {
         Differ(absl::StrFormat("node%d distances", node), absl::StrJoin(distances, " "),
                absl::StrJoin(facts.distance, " "));

@@ -81,8 +81,7 @@ TEST(TopologyCheckTest, CpuWithoutCachesIsNamed) {
   wire::Topology seen = TwoLlcsOfOneCoreWithSmt();
   seen.cpus[0].caches.clear();
 
-  EXPECT_THAT(CompareTopology(Asked("1n2l1c2t"), seen, {}),
-              ElementsAre(HasSubstr("cpu0 caches")));
+  EXPECT_THAT(CompareTopology(Asked("1n2l1c2t"), seen, {}), ElementsAre(HasSubstr("cpu0 caches")));
 }
 
 TEST(TopologyCheckTest, SamePackageNumberForTwoPackagesIsNamed) {

@@ -23,7 +23,7 @@ enum class Layer { kNone, kHost, kBoot, kAgent, kSchedulerLoad, kScheduler, kWor
 // Exit code of a process that was ended by Ctrl-C, as shells have it (128 + SIGINT).
 inline constexpr int kExitInterrupted = 130;
 
-int ExitCode(Verdict verdict);                  // 0..4 in the order above
+int ExitCode(Verdict verdict);                   // 0..4 in the order above
 absl::string_view VerdictName(Verdict verdict);  // "pass", ...
 absl::string_view LayerName(Layer layer);        // "host", "scheduler load", ...
 // The layer of that name; kNone for any other text (it may come from the guest).
@@ -32,8 +32,8 @@ Layer LayerByName(absl::string_view name);
 struct Finding {
   Verdict verdict = Verdict::kError;
   Layer layer = Layer::kNone;
-  std::string what;    // one line
-  std::string to_do;   // one line, may be empty
+  std::string what;          // one line
+  std::string to_do;         // one line, may be empty
   bool interrupted = false;  // by a signal to this process: exit code 130
 
   int exit_code() const { return interrupted ? kExitInterrupted : ExitCode(verdict); }

@@ -125,7 +125,8 @@ TEST_F(CliTest, BadScenarioFileIsUsageWithItsLine) {
 
 TEST_F(CliTest, BadTopologiesAreUsage) {
   ExpectOneLine(Run({"run", "steady", "--topology", "0n"}), 2, {"USAGE", "0n"});
-  ExpectOneLine(Run({"run", "steady", "--topology", "2n3l"}), 2, {"USAGE", "2n3l", "multiple of 2"});
+  ExpectOneLine(Run({"run", "steady", "--topology", "2n3l"}), 2,
+                {"USAGE", "2n3l", "multiple of 2"});
   ExpectOneLine(Run({"run", "steady", "--topology", "10000c"}), 2, {"USAGE", "more than 252"});
 }
 

@@ -32,8 +32,9 @@ void AddMachineOptions(CLI::App* command, MachineOptions* options) {
   command->add_option("--append", options->append, "Words added to the kernel command line");
   command->add_option("--discovery", options->discovery,
                       "How the guest finds its devices: auto, acpi, cmdline, fdt");
-  command->add_option("--accel", options->accel,
-                      "Where the machine runs: auto, kvm (this host), nested (emulated host)")
+  command
+      ->add_option("--accel", options->accel,
+                   "Where the machine runs: auto, kvm (this host), nested (emulated host)")
       ->envname("STASIS_ACCEL");
   command
       ->add_option("--time-limit", options->time_limit_seconds,

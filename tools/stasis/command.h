@@ -72,7 +72,8 @@ double Patience();
 // An updating line does not go with a console on the same terminal.
 ProgressLine::Style ProgressStyle(const MachineOptions& options);
 
-// PrepareGuest with the progress shown; inside the emulated host without, since it was shown before.
+// PrepareGuest with the progress shown; inside the emulated host without, since it was shown
+// before.
 GuestSetupResult PrepareHere(const GuestRequest& request, ProgressLine* progress);
 
 absl::Duration BootLimit(const MachineOptions& options);

@@ -119,7 +119,8 @@ void AddKernelCommand(CLI::App* app, Invocation* invocation) {
 
   auto request = std::make_shared<BuildRequest>();
   request->jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  CLI::App* build = command->add_subcommand("build", "Builds a kernel from a configuration fragment");
+  CLI::App* build =
+      command->add_subcommand("build", "Builds a kernel from a configuration fragment");
   build->add_option("--source", request->source,
                     "A kernel tree, or 'debian' for its linux-source package");
   build->add_option("--fragment", request->fragment, "Options, on top of allnoconfig")->required();

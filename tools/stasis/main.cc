@@ -1,4 +1,5 @@
-// stasis: boots a Linux kernel in a microVM, runs a scheduler scenario in it and judges the scheduler.
+// stasis: boots a Linux kernel in a microVM, runs a scheduler scenario in it and judges the
+// scheduler.
 #include <glog/logging.h>
 #include <stdio.h>
 

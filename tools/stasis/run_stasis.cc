@@ -72,8 +72,7 @@ class Conversation {
 
  private:
   void Feed() {
-    const ssize_t put =
-        write(input_, options_.input.data() + fed_, options_.input.size() - fed_);
+    const ssize_t put = write(input_, options_.input.data() + fed_, options_.input.size() - fed_);
     if (put > 0) fed_ += put;
     if (fed_ == options_.input.size() || (put < 0 && errno != EINTR && errno != EAGAIN)) {
       close(input_);

@@ -68,9 +68,8 @@ absl::StatusOr<Scenario> FindScenario(const std::string& what) {
     if (file.name == what) return Load(file.path);
     names.push_back(file.name);
   }
-  return absl::InvalidArgumentError(absl::StrCat("no scenario '", what, "'",
-                                                 NearMatchHint(what, names),
-                                                 " 'stasis list' shows all of them"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "no scenario '", what, "'", NearMatchHint(what, names), " 'stasis list' shows all of them"));
 }
 
 }  // namespace stasis

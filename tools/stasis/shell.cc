@@ -52,9 +52,8 @@ void AddShellCommand(CLI::App* app, Invocation* invocation) {
   auto options = std::make_shared<ShellOptions>();
   CLI::App* command = app->add_subcommand("shell", "Opens a shell in a guest, or runs one command");
   AddMachineOptions(command, &options->machine);
-  CLI::Option* exec =
-      command->add_option("--exec", options->exec,
-                          "Runs this with /bin/sh: its output and exit code become ours");
+  CLI::Option* exec = command->add_option(
+      "--exec", options->exec, "Runs this with /bin/sh: its output and exit code become ours");
   command->add_option("--include", options->include,
                       "Puts a host file in, at the same path, with the libraries that it needs");
   command->footer(
