@@ -16,6 +16,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "tools/harness/startup_trace.h"
 
 namespace stasis {
 namespace {
@@ -123,7 +124,10 @@ absl::Status GuestSession::Assemble(const KernelImage& kernel) {
     if (!mapped.ok()) return mapped.status();
     initrd = *std::move(mapped);
   }
-  return machine_->LoadLinux(kernel, options_.cmdline, initrd.bytes());
+  MarkStartup("devices");
+  status = machine_->LoadLinux(kernel, options_.cmdline, initrd.bytes());
+  MarkStartup("guest memory");
+  return status;
 }
 
 absl::Status GuestSession::OpenChannels() {
@@ -171,7 +175,8 @@ void GuestSession::OnMessage(const wire::AgentMessage& message) {
   silent_ticks_ = 0;
   if (phase_ == GuestPhase::kBooting && std::holds_alternative<wire::Hello>(message)) {
     phase_ = GuestPhase::kIdle;
-    times_.to_hello = MonotonicNow() - started_;
+    times_.hello = MonotonicNow();
+    times_.to_hello = times_.hello - started_;
   }
   if (callbacks_.on_message) callbacks_.on_message(message);
 }
@@ -267,7 +272,9 @@ absl::StatusOr<GuestEndFacts> GuestSession::Run() {
   loop_->Run();
   machine_->Stop();
   end_.machine_end = machine_->Wait();
-  times_.to_first_run = machine_->first_run() - created_;
+  times_.first_run = machine_->first_run();
+  times_.cpu_to_first_run = machine_->cpu_time_until_first_run();
+  times_.to_first_run = times_.first_run - created_;
   times_.total = MonotonicNow() - started_;
   FillConsoleFacts();
   return end_;

@@ -42,6 +42,10 @@ struct SessionTimes {
   absl::Duration to_first_run;  // from Create to the first KVM_RUN
   absl::Duration to_hello;      // from Run to the agent's hello; zero: never
   absl::Duration total;         // of Run
+  // The same moments by CLOCK_MONOTONIC; InfiniteFuture: never.
+  absl::Time first_run = absl::InfiniteFuture();
+  absl::Time hello = absl::InfiniteFuture();
+  absl::Duration cpu_to_first_run;  // of this process since its exec
 };
 
 // Create, set callbacks, Run once. Everything happens on the thread that calls Run, on its event

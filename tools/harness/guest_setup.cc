@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "tools/harness/initramfs/initramfs.h"
+#include "tools/harness/startup_trace.h"
 #include "tools/kernels/kernel_store.h"
 
 namespace stasis {
@@ -82,6 +83,7 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
   absl::StatusOr<KernelImage> kernel =
       KernelImage::Load(resolved->image, {.cache_directory = store.cache_directory()});
   if (!kernel.ok()) return Unusable(Layer::kHost, kernel.status());
+  MarkStartup("kernel file");
 
   absl::StatusOr<DiscoveryChoice> discovery = ChooseDiscovery(*kernel, request.discovery);
   if (!discovery.ok()) return Unusable(Layer::kBoot, discovery.status());
@@ -109,6 +111,8 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
   } else if (!initrd.empty() && access(initrd.c_str(), R_OK) != 0) {
     return Unusable(Layer::kHost, absl::ErrnoToStatus(errno, absl::StrCat("open ", initrd)));
   }
+
+  MarkStartup("initramfs file");
 
   std::vector<std::string> warnings;
   for (const MissingOption& option : discovery->missing) {

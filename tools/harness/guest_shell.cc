@@ -178,6 +178,7 @@ class GuestShell {
 
   GuestShellResult Conclude(const GuestEndFacts& end) {
     GuestShellResult result;
+    result.times = session_->times();
     result.finding = JudgeGuestEnd(end);
     if (!result.finding.has_value() && error_.has_value()) result.finding = error_;
     if (result.finding.has_value()) return result;

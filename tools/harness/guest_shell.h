@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "tools/harness/guest_session.h"
 #include "tools/harness/guest_setup.h"
 #include "tools/harness/progress.h"
 #include "tools/harness/verdict.h"
@@ -24,6 +25,7 @@ struct GuestShellOptions {
 struct GuestShellResult {
   int exit_code = 0;               // the command's; 128 + signal when one killed it
   std::optional<Finding> finding;  // the guest or host failed: no exit code
+  SessionTimes times;              // as far as the guest came
 };
 
 // A command's output goes to descriptors 1 and 2 as it comes, and descriptor 0 to its input; the

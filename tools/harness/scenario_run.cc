@@ -33,6 +33,7 @@ class ScenarioRun {
         GuestSession::Create(SessionOptions(), setup_.kernel);
     if (!session.ok()) return Failed(session.status());
     session_ = session->get();
+    report_.cmdline = session_->machine().kernel_cmdline();  // with the words of the discovery
     if (options_.verbose) {
       session_->console()->set_tee([](absl::string_view bytes) {
         [[maybe_unused]] ssize_t put = write(STDERR_FILENO, bytes.data(), bytes.size());

@@ -92,7 +92,10 @@ int Boot(const BootOptions& options, const Invocation& invocation) {
   request->initrd = options.initrd;
   absl::Status made = MakeDirectory(options.dump_acpi);
   if (!made.ok()) return Complain(HostError(made));
-  LaneChoice lane = ChooseLaneFor(options.machine);
+  MachineOptions machine = options.machine;
+  // Any KVM can make a machine; only running a kernel in it takes more.
+  if (options.no_boot && machine.accel == "auto") machine.accel = "kvm";
+  LaneChoice lane = ChooseLaneFor(machine);
   if (!lane.lane.has_value()) return Complain(lane.finding);
   ProgressLine progress(STDERR_FILENO, ProgressLine::StyleFor(STDERR_FILENO));
   GuestSetupResult prepared = PrepareHere(*request, &progress);

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "tools/harness/files.h"
 #include "tools/harness/guest_session.h"
+#include "tools/harness/startup_trace.h"
 #include "tools/nested/nested.h"
 
 namespace stasis {
@@ -69,6 +70,7 @@ LaneChoice ChooseLaneFor(const MachineOptions& options) {
   absl::StatusOr<Accel> accel = ParseAccel(options.accel);
   if (!accel.ok()) return {std::nullopt, FindingFromStatus(Layer::kNone, accel.status())};
   absl::StatusOr<Lane> lane = ChooseLane(*accel);
+  MarkStartup("lane");
   if (!lane.ok()) return {std::nullopt, FindingFromStatus(Layer::kHost, lane.status())};
   if (!lane->note.empty()) fprintf(stderr, "stasis: %s\n", lane->note.c_str());
   return {*std::move(lane), Finding()};

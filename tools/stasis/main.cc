@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "tools/harness/startup_trace.h"
 #include "tools/harness/verdict.h"
 #include "tools/stasis/command.h"
 
@@ -44,6 +45,7 @@ int Main(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     return Complain(Finding{Verdict::kUsage, Layer::kNone, error.what(), "see 'stasis --help'"});
   }
+  MarkStartup("arguments");
   return invocation.action();
 }
 
@@ -51,6 +53,7 @@ int Main(int argc, char** argv) {
 }  // namespace stasis
 
 int main(int argc, char** argv) {
+  stasis::MarkStartup("exec");
   FLAGS_logtostderr = true;
   FLAGS_minloglevel = google::GLOG_WARNING;  // what a user should know comes as a finding
   google::InitGoogleLogging(argv[0]);

@@ -23,7 +23,9 @@ absl::StatusOr<Scenario> Load(const std::string& path) {
   absl::StatusOr<Scenario> scenario = LoadScenario(path);
   // A file that is not there is the user's mistake, too.
   if (scenario.ok() || absl::IsInvalidArgument(scenario.status())) return scenario;
-  return absl::InvalidArgumentError(scenario.status().message());
+  const std::string hint = NearMatchHint(what, names);
+  return absl::InvalidArgumentError(absl::StrCat(
+      "no scenario '", what, "'", hint.empty() ? ";" : hint, " 'stasis list' shows all of them"));
 }
 
 }  // namespace

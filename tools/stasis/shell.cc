@@ -5,7 +5,10 @@
 
 #include <memory>
 
+#include "nlohmann/json.hpp"
+#include "tools/harness/files.h"
 #include "tools/harness/guest_shell.h"
+#include "tools/harness/startup_trace.h"
 #include "tools/stasis/command.h"
 
 namespace stasis {
@@ -14,9 +17,41 @@ namespace {
 struct ShellOptions {
   MachineOptions machine;
   std::string exec;
+  std::string json;
   std::vector<std::string> include;
   bool has_exec = false;
 };
+
+int64_t MonotonicNs(absl::Time at) { return absl::ToUnixNanos(at); }
+
+// docs/result-json.md, "The result of stasis shell".
+std::string JsonText(const GuestShellResult& result) {
+  nlohmann::json object;
+  object["format"] = "stasis.shell/1";
+  object["lane"] = LaneName();
+  object["exit_code"] = result.finding.has_value() ? result.finding->exit_code() : result.exit_code;
+  object["message"] = result.finding.has_value() ? result.finding->what : "";
+  nlohmann::json times = {{"to_first_run_ns", absl::ToInt64Nanoseconds(result.times.to_first_run)},
+                          {"to_hello_ns", absl::ToInt64Nanoseconds(result.times.to_hello)},
+                          {"total_ns", absl::ToInt64Nanoseconds(result.times.total)}};
+  if (result.times.first_run != absl::InfiniteFuture()) {
+    times["first_run_monotonic_ns"] = MonotonicNs(result.times.first_run);
+    times["cpu_to_first_run_ns"] = absl::ToInt64Nanoseconds(result.times.cpu_to_first_run);
+  }
+  if (result.times.hello != absl::InfiniteFuture()) {
+    times["hello_monotonic_ns"] = MonotonicNs(result.times.hello);
+  }
+  object["times"] = std::move(times);
+  nlohmann::json stages = nlohmann::json::array();
+  for (const StartupStage& stage : StartupStages()) {
+    stages.push_back({{"finished", stage.finished},
+                      {"monotonic_ns", MonotonicNs(stage.at)},
+                      {"cpu_ns", absl::ToInt64Nanoseconds(stage.cpu)}});
+  }
+  object["startup"] = std::move(stages);
+  // A finding may quote a guest's text, which may be no UTF-8: replaced, not thrown about.
+  return object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
 
 int Shell(const ShellOptions& options, const Invocation& invocation) {
   absl::StatusOr<GuestRequest> request = RequestFrom(options.machine);
@@ -32,7 +67,8 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
                                    ? absl::Seconds(options.machine.time_limit_seconds)
                                    : absl::InfiniteDuration();
   if (lane.lane->nested) {
-    return RunNestedCommand(invocation, *prepared.setup, {}, asked + absl::Seconds(120),
+    return RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json)},
+                            asked + absl::Seconds(120),
                             /*interactive=*/!options.has_exec && isatty(STDIN_FILENO));
   }
   GuestShellOptions shell{.append = options.machine.append,
@@ -43,6 +79,10 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
   if (options.has_exec) shell.command = options.exec;
   const GuestShellResult result = RunGuestShell(*prepared.setup, shell, &progress);
   progress.Clear();
+  if (!options.json.empty()) {
+    absl::Status written = WriteFileAtomically(options.json, JsonText(result));
+    if (!written.ok()) return Complain(FindingFromStatus(Layer::kHost, written));
+  }
   return result.finding.has_value() ? Complain(*result.finding) : result.exit_code;
 }
 
@@ -56,6 +96,8 @@ void AddShellCommand(CLI::App* app, Invocation* invocation) {
       "--exec", options->exec, "Runs this with /bin/sh: its output and exit code become ours");
   command->add_option("--include", options->include,
                       "Puts a host file in, at the same path, with the libraries that it needs");
+  command->add_option("--json", options->json,
+                      "Writes exit code, times and start-up stages to this file as JSON");
   command->footer(
       "Examples:\n"
       "  stasis shell --topology 2c2t\n"
