@@ -23,9 +23,7 @@ absl::StatusOr<Scenario> Load(const std::string& path) {
   absl::StatusOr<Scenario> scenario = LoadScenario(path);
   // A file that is not there is the user's mistake, too.
   if (scenario.ok() || absl::IsInvalidArgument(scenario.status())) return scenario;
-  const std::string hint = NearMatchHint(what, names);
-  return absl::InvalidArgumentError(absl::StrCat(
-      "no scenario '", what, "'", hint.empty() ? ";" : hint, " 'stasis list' shows all of them"));
+  return absl::InvalidArgumentError(scenario.status().message());
 }
 
 }  // namespace
@@ -70,8 +68,9 @@ absl::StatusOr<Scenario> FindScenario(const std::string& what) {
     if (file.name == what) return Load(file.path);
     names.push_back(file.name);
   }
+  const std::string hint = NearMatchHint(what, names);
   return absl::InvalidArgumentError(absl::StrCat(
-      "no scenario '", what, "'", NearMatchHint(what, names), " 'stasis list' shows all of them"));
+      "no scenario '", what, "'", hint.empty() ? ";" : hint, " 'stasis list' shows all of them"));
 }
 
 }  // namespace stasis
