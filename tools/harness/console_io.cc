@@ -1,6 +1,5 @@
 #include "tools/harness/console_io.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <utility>
@@ -85,15 +84,9 @@ void ConsoleIo::OnTyped(absl::string_view bytes) {
   if (target->pending() < kMostPendingInput) target->Write(guest);
 }
 
-void ConsoleIo::Finish() {
-  // The session is over: the loop runs no more. What is left goes out as far as the reader takes it
-  // within a second, so that a reader that stopped does not hold us.
-  for (int turn = 0; turn < 1000 && output_->pending() > 0 && !output_->broken(); ++turn) {
-    pollfd ready = {.fd = STDOUT_FILENO, .events = POLLOUT};
-    if (poll(&ready, 1, 1000) <= 0) break;
-    output_->WriteReady();
-  }
-  raw_.reset();
+bool ConsoleIo::Finish() {
+  raw_.reset();  // first, so that Ctrl-C is a signal again
+  return session_->Flush(output_.get(), STDOUT_FILENO);
 }
 
 }  // namespace stasis

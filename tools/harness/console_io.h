@@ -28,8 +28,9 @@ class ConsoleIo {
   // For agents' messages besides; call after Create.
   void set_on_message(std::function<void(const wire::AgentMessage&)> on_message);
 
-  // Writes out what is left and puts the terminal back. Call behind the session's Run.
-  void Finish();
+  // Puts the terminal back and writes out what is left. Call behind the session's Run. False: a
+  // signal came before the reader had taken all.
+  bool Finish();
 
  private:
   ConsoleIo(GuestSession* session, Options options) : session_(session), options_(options) {}

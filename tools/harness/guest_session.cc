@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -278,6 +279,20 @@ absl::StatusOr<GuestEndFacts> GuestSession::Run() {
   times_.total = MonotonicNow() - started_;
   FillConsoleFacts();
   return end_;
+}
+
+bool GuestSession::Flush(ByteChannel* channel, int fd) {
+  while (channel->pending() > 0 && !channel->broken()) {
+    pollfd ready[2] = {{fd, POLLOUT, 0}, {signal_fd_, POLLIN, 0}};
+    poll(ready, 2, -1);
+    signalfd_siginfo info;
+    if (ready[1].revents != 0 && read(signal_fd_, &info, sizeof(info)) == sizeof(info) &&
+        info.ssi_signo != SIGWINCH) {
+      return false;
+    }
+    if (ready[0].revents != 0) channel->WriteReady();
+  }
+  return true;
 }
 
 bool GuestSession::ConsolesHaveBytes() const {

@@ -101,6 +101,10 @@ class GuestSession {
   // Error: the machine did not start.
   absl::StatusOr<GuestEndFacts> Run();
 
+  // Behind Run: writes what `channel` has pending to `fd`, for as long as its reader takes; false
+  // when a signal that would have ended the session came instead.
+  bool Flush(ByteChannel* channel, int fd);
+
  private:
   explicit GuestSession(const GuestSessionOptions& options);
   absl::Status Assemble(const KernelImage& kernel);

@@ -1,6 +1,5 @@
 #include "tools/harness/guest_shell.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -42,8 +41,12 @@ class GuestShell {
     progress_->Stage(absl::StrCat("booting ", setup_.kernel.release()));
     absl::StatusOr<GuestEndFacts> end = session_->Run();
     progress_->Clear();
-    Flush();
+    const bool whole = Flush();
     if (!end.ok()) return Failed(end.status());
+    if (!whole) {
+      end->cause = EndCause::kInterrupted;
+      end->detail = "a signal before all output was taken";
+    }
     return Conclude(*end);
   }
 
@@ -163,17 +166,14 @@ class GuestShell {
   template <typename Message>
   void On(const Message&) {}
 
-  // What the readers of our output have not taken yet, as long as they take something.
-  void Flush() {
+  // What the readers of our output have not taken yet. False: interrupted.
+  bool Flush() {
+    bool whole = true;
     for (int fd : {STDOUT_FILENO, STDERR_FILENO}) {
-      ByteChannel* channel = output_[fd].get();
-      while (channel != nullptr && channel->pending() > 0 && !channel->broken()) {
-        pollfd ready = {.fd = fd, .events = POLLOUT};
-        if (poll(&ready, 1, 10000) <= 0) break;
-        channel->WriteReady();
-      }
+      if (output_[fd] != nullptr) whole = whole && session_->Flush(output_[fd].get(), fd);
     }
-    if (console_ != nullptr) console_->Finish();
+    if (console_ != nullptr) whole = whole && console_->Finish();
+    return whole;
   }
 
   GuestShellResult Conclude(const GuestEndFacts& end) {
