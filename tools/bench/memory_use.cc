@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -15,7 +17,6 @@
 namespace stasis::bench {
 namespace {
 
-constexpr uint64_t kHeldBack = 2 << 20;  // legacy holes below 1 MiB, rounding
 constexpr uint64_t kMostSmaps = 16 << 20;
 
 absl::Status BadLine(absl::string_view line) {
@@ -43,12 +44,33 @@ bool ParseHeader(absl::string_view line, MemoryMapping* mapping) {
       end <= begin) {
     return false;
   }
+  mapping->begin = begin;
   mapping->size = end - begin;
   // A name may hold spaces: everything from the sixth word on.
   if (words.size() > 5) {
     mapping->name = std::string(line.substr(words[5].data() - line.data()));
   }
   return true;
+}
+
+// Indices into the mappings.
+struct Range {
+  size_t begin = 0;
+  size_t end = 0;
+};
+
+// Advice on parts of the guest's RAM (huge pages under its kernel) splits its mapping.
+std::optional<Range> FindGuest(const std::vector<MemoryMapping>& mappings, uint64_t guest_bytes) {
+  for (size_t begin = 0; begin < mappings.size(); ++begin) {
+    uint64_t sum = 0;
+    for (size_t end = begin; end < mappings.size() && sum < guest_bytes; ++end) {
+      const MemoryMapping& mapping = mappings[end];
+      if (!mapping.name.empty() || mapping.begin != mappings[begin].begin + sum) break;
+      sum += mapping.size;
+      if (sum == guest_bytes) return Range{begin, end + 1};
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -73,29 +95,23 @@ absl::StatusOr<std::vector<MemoryMapping>> ParseSmaps(absl::string_view text) {
 
 absl::StatusOr<MemoryUse> SplitMemory(const std::vector<MemoryMapping>& mappings,
                                       uint64_t guest_bytes) {
-  std::vector<const MemoryMapping*> by_size;
-  for (const MemoryMapping& mapping : mappings) by_size.push_back(&mapping);
-  std::stable_sort(by_size.begin(), by_size.end(),
-                   [](const auto* a, const auto* b) { return a->size > b->size; });
+  const std::optional<Range> guest = FindGuest(mappings, guest_bytes);
+  if (!guest.has_value()) {
+    return absl::NotFoundError(
+        absl::StrFormat("no neighbouring anonymous mappings that make up %d MiB of guest memory",
+                        guest_bytes >> 20));
+  }
   MemoryUse use;
-  uint64_t missing = guest_bytes;
   std::map<std::string, uint64_t> by_name;
-  for (const MemoryMapping* mapping : by_size) {
-    const bool guest =
-        mapping->name.empty() && missing > kHeldBack && mapping->size <= missing + kHeldBack;
-    if (guest) {
-      missing -= std::min(missing, mapping->size);
-      use.guest_resident += mapping->rss;
+  for (size_t i = 0; i < mappings.size(); ++i) {
+    const MemoryMapping& mapping = mappings[i];
+    if (i >= guest->begin && i < guest->end) {
+      use.guest_resident += mapping.rss;
       continue;
     }
-    use.rss += mapping->rss;
-    use.pss += mapping->pss;
-    by_name[mapping->name.empty() ? "anonymous" : mapping->name] += mapping->rss;
-  }
-  if (missing > kHeldBack) {
-    return absl::NotFoundError(absl::StrFormat(
-        "no anonymous mappings that make up %d MiB of guest memory; %d MiB are missing",
-        guest_bytes >> 20, missing >> 20));
+    use.rss += mapping.rss;
+    use.pss += mapping.pss;
+    by_name[mapping.name.empty() ? "anonymous" : mapping.name] += mapping.rss;
   }
   for (const auto& [name, rss] : by_name) {
     if (rss > use.largest_rss) std::tie(use.largest_name, use.largest_rss) = std::tie(name, rss);

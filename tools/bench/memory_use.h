@@ -15,6 +15,7 @@ namespace stasis::bench {
 
 // One mapping of a process; sizes in bytes.
 struct MemoryMapping {
+  uint64_t begin = 0;  // address
   uint64_t size = 0;
   uint64_t rss = 0;
   uint64_t pss = 0;  // pages shared with other processes count in parts
@@ -33,9 +34,9 @@ struct MemoryUse {
   uint64_t largest_rss = 0;
 };
 
-// Splits off the guest's RAM: the largest anonymous mappings that together make up `guest_bytes`.
-// The same rule for every monitor, so that figures compare.
-// Error: NotFound when no mappings add up to it (up to 2 MiB that the platform holds back).
+// Splits off the guest's RAM: neighbouring anonymous mappings that together are as large as it.
+// The same rule for every monitor, so that figures compare. `mappings` ascend, as in smaps.
+// Error: NotFound when there are none: so with a guest so large that its RAM is not in one piece.
 absl::StatusOr<MemoryUse> SplitMemory(const std::vector<MemoryMapping>& mappings,
                                       uint64_t guest_bytes);
 

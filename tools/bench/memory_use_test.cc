@@ -55,21 +55,36 @@ TEST(SplitMemoryTest, GuestMemoryIsTakenOutAndTheRestAdded) {
   EXPECT_EQ(use->largest_rss, 20u * 1024);
 }
 
-TEST(SplitMemoryTest, GuestMemoryInTwoRegionsIsFound) {
-  const std::vector<MemoryMapping> mappings = {{.size = 3072 * kMiB, .rss = 5},
-                                               {.size = 64 * kMiB, .rss = 7},
-                                               {.size = 1024 * kMiB, .rss = 11}};
+TEST(SplitMemoryTest, GuestMemoryInThreeNeighbouringMappingsIsFound) {
+  const std::vector<MemoryMapping> mappings = {
+      {.begin = 1000 * kMiB, .size = 16 * kMiB, .rss = 5},
+      {.begin = 1016 * kMiB, .size = 50 * kMiB, .rss = 7},
+      {.begin = 1066 * kMiB, .size = 446 * kMiB, .rss = 11},
+      {.begin = 2000 * kMiB, .size = 64 * kMiB, .rss = 13}};
 
-  const auto use = SplitMemory(mappings, 4096 * kMiB);
+  const auto use = SplitMemory(mappings, 512 * kMiB);
 
   ASSERT_TRUE(use.ok()) << use.status();
-  EXPECT_EQ(use->guest_resident, 16u);
-  EXPECT_EQ(use->rss, 7u);
+  EXPECT_EQ(use->guest_resident, 23u);
+  EXPECT_EQ(use->rss, 13u);
+}
+
+TEST(SplitMemoryTest, ANeighbourThatIsNotTheGuestIsLeftOut) {
+  const std::vector<MemoryMapping> mappings = {{.begin = 1000 * kMiB, .size = 8 * kMiB, .rss = 5},
+                                               {.begin = 1008 * kMiB, .size = 512 * kMiB, .rss = 7},
+                                               {.begin = 1520 * kMiB, .size = 8 * kMiB, .rss = 11}};
+
+  const auto use = SplitMemory(mappings, 512 * kMiB);
+
+  ASSERT_TRUE(use.ok()) << use.status();
+  EXPECT_EQ(use->guest_resident, 7u);
+  EXPECT_EQ(use->rss, 16u);
 }
 
 TEST(SplitMemoryTest, AMappedFileOfTheSameSizeIsNotTheGuest) {
-  const std::vector<MemoryMapping> mappings = {{.size = 512 * kMiB, .rss = 5, .name = "/a/file"},
-                                               {.size = 512 * kMiB, .rss = 7}};
+  const std::vector<MemoryMapping> mappings = {
+      {.begin = 0, .size = 512 * kMiB, .rss = 5, .name = "/a/file"},
+      {.begin = 512 * kMiB, .size = 512 * kMiB, .rss = 7}};
 
   const auto use = SplitMemory(mappings, 512 * kMiB);
 

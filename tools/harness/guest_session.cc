@@ -127,6 +127,7 @@ absl::Status GuestSession::Assemble(const KernelImage& kernel) {
   }
   MarkStartup("devices");
   status = machine_->LoadLinux(kernel, options_.cmdline, initrd.bytes());
+  kernel.DropPages();
   MarkStartup("guest memory");
   return status;
 }

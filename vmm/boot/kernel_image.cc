@@ -180,6 +180,11 @@ GuestAddress KernelImage::load_end() const {
   return last.address + last.memory_size;
 }
 
+void KernelImage::DropPages() const {
+  file_.DropPages();
+  unpacked_.DropPages();
+}
+
 const std::string& KernelImage::release() const {
   absl::call_once(lazy_->release_once, [this] {
     if (lazy_->release.empty()) lazy_->release = FindRelease();

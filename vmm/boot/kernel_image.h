@@ -74,6 +74,9 @@ class KernelImage {
   // bzImage, the room that it needs to unpack itself (init_size).
   GuestAddress load_begin() const { return segments_.front().address; }
   GuestAddress load_end() const;
+  // Once the kernel is in guest memory, the process need not hold its file as well: tens of MiB.
+  // Everything still works, and reads what it needs again.
+  void DropPages() const;
   // Bytes from load_begin that the kernel needs (setup header's init_size, or the ELF's extent).
   uint64_t init_size() const { return init_size_; }
   // 32-bit entry of the PVH protocol, if the ELF image has that note.

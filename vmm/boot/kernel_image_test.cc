@@ -88,6 +88,19 @@ TEST(KernelImageTest, RelocationsBehindTheElfInThePayloadAreIgnored) {
   EXPECT_EQ(LoadText(MakeBzImage({}, elf)), "ok");
 }
 
+TEST(KernelImageTest, AllIsStillThereAfterPagesWereDropped) {
+  TemporaryDirectory directory;
+  const Bytes elf = MakeElf({});
+  const auto code = absl::MakeConstSpan(elf).subspan(testing::kElfSegmentOffset);
+  auto mapped = KernelImage::Load(directory.Write("vmlinux", elf), {});
+  auto unpacked = KernelImage::Load(directory.Write("vmlinuz", MakeBzImage({}, elf)), {});
+  ASSERT_TRUE(mapped.ok() && unpacked.ok());
+  mapped->DropPages();
+  unpacked->DropPages();  // without a cache the payload is nowhere but in memory
+  EXPECT_EQ(mapped->segments()[0].bytes, code);
+  EXPECT_EQ(unpacked->segments()[0].bytes, code);
+}
+
 TEST(KernelImageTest, LoadAsBzImageKeepsTheCodeForTheGuestToUnpack) {
   TemporaryDirectory directory;
   const Bytes bytes = MakeBzImage({}, MakeElf({}));

@@ -19,10 +19,13 @@ class Mapping {
   Mapping() = default;
   ~Mapping();
   Mapping(Mapping&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        of_file_(std::exchange(other.of_file_, false)) {}
   Mapping& operator=(Mapping&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(of_file_, other.of_file_);
     return *this;
   }
 
@@ -35,14 +38,20 @@ class Mapping {
 
   absl::Span<const uint8_t> bytes() const { return {data_, size_}; }
 
+  // Gives back the memory behind a file's mapping until its bytes are read again. No effect on an
+  // anonymous mapping, whose bytes are nowhere else.
+  void DropPages() const;
+
   // Only for an anonymous mapping: a file's bytes are read-only.
   absl::Span<uint8_t> writable_bytes() { return {data_, size_}; }
 
  private:
-  Mapping(uint8_t* data, size_t size) : data_(data), size_(size) {}
+  Mapping(uint8_t* data, size_t size, bool of_file)
+      : data_(data), size_(size), of_file_(of_file) {}
 
   uint8_t* data_ = nullptr;
   size_t size_ = 0;
+  bool of_file_ = false;
 };
 
 }  // namespace stasis
