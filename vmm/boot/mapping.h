@@ -46,8 +46,7 @@ class Mapping {
   absl::Span<uint8_t> writable_bytes() { return {data_, size_}; }
 
  private:
-  Mapping(uint8_t* data, size_t size, bool of_file)
-      : data_(data), size_(size), of_file_(of_file) {}
+  Mapping(uint8_t* data, size_t size, bool of_file) : data_(data), size_(size), of_file_(of_file) {}
 
   uint8_t* data_ = nullptr;
   size_t size_ = 0;
