@@ -36,7 +36,7 @@ INSTANTIATE_TEST_SUITE_P(
                     BootCase{"TwoLlcs", "", "1n2l2c1t"},
                     BootCase{"CountsThatAreNoPowersOfTwo", "", "1n2l3c1t"},
                     BootCase{"TwoNodes", "", "2n2l2c1t", "1G"},
-                    BootCase{"FourNodes", "", "4n4l1c1t", "1G"},
+                    BootCase{"FourNodesWithSmt", "", "4n4l1c2t", "1G"},
                     BootCase{"SixteenCpusWithEverything", "", "2n4l2c2t", "1G"}),
     CaseName);
 
@@ -49,7 +49,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(Kernels, BootTest,
                          testing::Values(BootCase{"Bookworm", "6.1", "1n1l2c1t"},
-                                         BootCase{"Sid", "7.2", "1n1l2c1t"},
+                                         BootCase{"Sid", "7", "1n1l2c1t"},
                                          BootCase{"MemoryAboveTheGap", "", "1n1l2c1t", "5G"}),
                          CaseName);
 

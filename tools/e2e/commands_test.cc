@@ -145,32 +145,5 @@ TEST_F(EndToEndTest, EveryByteOfInputComesBackAsOutput) {
       << run.output.size() << " of " << options_.input.size() << " bytes";
 }
 
-// The topology that a guest's sysfs shows equals the one that was asked for: the program itself
-// compares them and does not pass otherwise (topology_check_test).
-class TopologyEndToEndTest : public EndToEndTest,
-                             public ::testing::WithParamInterface<const char*> {};
-
-TEST_P(TopologyEndToEndTest, GuestSeesWhatWasAskedFor) {
-  const std::string scenario = directory_ + "/short.toml";
-  const std::string json = directory_ + "/result.json";
-  std::ofstream(scenario) << "summary = \"short\"\nduration = \"1s\"\n"
-                             "[[cgroup]]\nname = \"all\"\n"
-                             "work = [{ kind = \"cpu_spin\", workers = 1 }]\n"
-                             "[expect]\nmin_iterations = 1\n";
-
-  StasisRun run = Run({"run", scenario, "--topology", GetParam(), "--json", json});
-
-  EXPECT_EQ(run.exit_code, 0) << run.output << run.error;
-  std::ifstream file(json);
-  const nlohmann::json result = nlohmann::json::parse(file, nullptr, false);
-  ASSERT_TRUE(result.is_object() && result.contains("guest")) << run.error;
-  EXPECT_EQ(result["guest"]["topology_text"], result["machine"]["topology_text"]);
-}
-
-// SMT, several LLCs, several nodes, both, and 16 vCPUs.
-INSTANTIATE_TEST_SUITE_P(Topologies, TopologyEndToEndTest,
-                         ::testing::Values("1c", "2c2t", "1n2l2c1t", "2n2l2c1t", "4n4l1c2t",
-                                           "2n4l2c2t"));
-
 }  // namespace
 }  // namespace stasis
