@@ -18,6 +18,7 @@ struct Segment {
   GuestAddress address;
   uint8_t* host = nullptr;
   uint64_t length = 0;
+  bool continued = false;  // of the same descriptor as the segment before it
 };
 
 // Move-only, used by one thread. Each chain must go back through Virtqueue::Return, or be given up

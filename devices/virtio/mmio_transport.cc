@@ -268,7 +268,10 @@ void VirtioMmioDevice::WriteStatus(uint32_t value) {
     signals_->refusals().Report(outcome.cause, outcome.detail);
   }
   if (outcome.result != StatusLadder::Result::kAdvanced) return;
-  if (outcome.new_bits == kStatusFeaturesOk) negotiated_features_ = driver_features_;  // S9
+  if (outcome.new_bits == kStatusFeaturesOk) {
+    negotiated_features_ = driver_features_;  // S9
+    device_->FeaturesNegotiated(negotiated_features_);
+  }
   if (outcome.new_bits == kStatusDriverOk) Activate();
 }
 

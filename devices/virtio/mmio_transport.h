@@ -41,6 +41,8 @@ class VirtioMmioDevice : public BusDevice {
 
   VirtioDevice* device() { return device_.get(); }
   DriverSignals& signals() { return *signals_; }
+  // Of one queue of the device. Any thread, no lock.
+  const QueueCounters& queue_counters(size_t queue) const { return *queues_[queue].counters; }
 
  private:
   // A queue as the driver sets it up; `queue` exists from DRIVER_OK to reset.

@@ -31,14 +31,17 @@ absl::Status ValidateRing(const GuestMemory& memory, const char* what, GuestAddr
 bool AppendSegments(const GuestMemory& memory, GuestAddress address, uint64_t length,
                     std::vector<Segment>& segments) {
   if (length > 0 && address.value() + (length - 1) < address.value()) return false;
-  while (length > 0) {
+  for (bool continued = false; length > 0; continued = true) {
     auto region =
         std::find_if(memory.regions().begin(), memory.regions().end(),
                      [&](const auto& r) { return address >= r.base && address - r.base < r.size; });
     if (region == memory.regions().end()) return false;
     const uint64_t offset = address - region->base;
     const uint64_t piece = std::min(region->size - offset, length);
-    segments.push_back({.address = address, .host = region->host + offset, .length = piece});
+    segments.push_back({.address = address,
+                        .host = region->host + offset,
+                        .length = piece,
+                        .continued = continued});
     address = address + piece;
     length -= piece;
   }

@@ -50,6 +50,10 @@ class VirtioDevice {
   virtual void ReadConfig(uint64_t offset, absl::Span<uint8_t> data) = 0;
   virtual void WriteConfig(uint64_t /*offset*/, absl::Span<const uint8_t> /*data*/) {}
 
+  // FEATURES_OK was granted: what the driver may now read of the configuration space can depend on
+  // it. A reset takes it back.
+  virtual void FeaturesNegotiated(uint64_t /*features*/) {}
+
   // The driver said DRIVER_OK. The first pass over the queues comes without a notification (R4).
   // Error: the device cannot work (no thread, no descriptor): the transport logs it, sets
   // NEEDS_RESET and goes on answering registers (rule R6).
