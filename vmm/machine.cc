@@ -154,8 +154,7 @@ absl::Status KvmMachine::Init() {
   memory_ = *std::move(memory);
   uint32_t slot = 0;
   for (const MemoryRegion& region : memory_->regions()) {
-    if (absl::Status status =
-            vm_.SetMemory(slot++, region.base.value(), region.size, region.host);
+    if (absl::Status status = vm_.SetMemory(slot++, region.base.value(), region.size, region.host);
         !status.ok()) {
       return status;
     }
@@ -259,7 +258,8 @@ absl::Status KvmMachine::CreateVcpus() {
   VcpuThread::Callbacks callbacks{
       .exits = this,
       .on_fatal = [this](const MachineEnd& end) { End(end); },
-      .describe_registers = [this](const kvm::Vcpu& vcpu) { return arch_->DescribeRegisters(vcpu); },
+      .describe_registers =
+          [this](const kvm::Vcpu& vcpu) { return arch_->DescribeRegisters(vcpu); },
   };
   for (uint32_t cpu = 0; cpu < cpus; ++cpu) {
     absl::StatusOr<std::unique_ptr<kvm::Vcpu>> vcpu = vm_.CreateVcpu(arch_->VcpuId(cpu));

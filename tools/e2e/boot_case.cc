@@ -44,9 +44,9 @@ BootResult Boot(const BootCase& boot) {
   const std::string scenario = directory + "/boot.toml";
   const std::string json = directory + "/result.json";
   std::ofstream(scenario) << kScenario;
-  std::vector<std::string> arguments = {
-      "run",      scenario,    "--topology",   boot.topology,  "--memory",
-      boot.memory, "--discovery", boot.discovery, "--json", json};
+  std::vector<std::string> arguments = {"run",      scenario,    "--topology",  boot.topology,
+                                        "--memory", boot.memory, "--discovery", boot.discovery,
+                                        "--json",   json};
   if (!boot.kernel.empty()) arguments.insert(arguments.end(), {"--kernel", boot.kernel});
   RunStasisOptions options;
   options.time_limit = std::chrono::seconds(400);

@@ -1,5 +1,5 @@
-// Every topology, discovery and kernel that is promised, booted for real: what the guest's own sysfs
-// says must equal what was asked for, over the virtio control port.
+// Every topology, discovery and kernel that is promised, booted for real: what the guest's own
+// sysfs says must equal what was asked for, over the virtio control port.
 #include <gtest/gtest.h>
 
 #include <ostream>
@@ -40,12 +40,12 @@ INSTANTIATE_TEST_SUITE_P(
                     BootCase{"SixteenCpusWithEverything", "", "2n4l2c2t", "1G"}),
     CaseName);
 
-INSTANTIATE_TEST_SUITE_P(
-    Discoveries, BootTest,
-    testing::Values(
-        BootCase{"CommandLine", "tiny", "1n2l2c1t", "512M", "auto", "cmdline"},
-        BootCase{"DeviceTreeWithTheSplitChip", "tiny", "1n2l2c1t", "512M", "fdt", "fdt"}),
-    CaseName);
+INSTANTIATE_TEST_SUITE_P(Discoveries, BootTest,
+                         testing::Values(BootCase{"CommandLine", "tiny", "1n2l2c1t", "512M", "auto",
+                                                  "cmdline"},
+                                         BootCase{"DeviceTreeWithTheSplitChip", "tiny", "1n2l2c1t",
+                                                  "512M", "fdt", "fdt"}),
+                         CaseName);
 
 INSTANTIATE_TEST_SUITE_P(Kernels, BootTest,
                          testing::Values(BootCase{"Bookworm", "6.1", "1n1l2c1t"},

@@ -1,4 +1,5 @@
-// Each stock kernel ten times in a row with 1, 2 and 4 vCPUs: bazel test --config=soak //tools/e2e/...
+// Each stock kernel ten times in a row with 1, 2 and 4 vCPUs: bazel test --config=soak
+// //tools/e2e/...
 //
 // A hang of the emulated host, which its own heartbeat tells, is no failure of the guest's: it is
 // counted and reported, and that boot is tried once more.
@@ -36,8 +37,8 @@ TEST_P(SoakTest, TenBootsInARowPass) {
       std::cout << "lane fault: " << result.run.error << std::endl;
       result = Boot(boot);
     }
-    ASSERT_EQ(result.run.exit_code, 0)
-        << "boot " << i << " of " << kBoots << "\n" << result.run.output << result.run.error;
+    ASSERT_EQ(result.run.exit_code, 0) << "boot " << i << " of " << kBoots << "\n"
+                                       << result.run.output << result.run.error;
   }
 
   RecordProperty("lane_hangs", hangs);

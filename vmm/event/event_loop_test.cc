@@ -21,10 +21,12 @@ TEST(EventLoopTest, ReadableDescriptorCallsItsCallback) {
   auto loop = NewLoop();
   const int fd = eventfd(1, EFD_NONBLOCK);
   uint32_t seen = 0;
-  ASSERT_TRUE(loop->Add(fd, EPOLLIN, [&](uint32_t events) {
-    seen = events;
-    loop->Stop();
-  }).ok());
+  ASSERT_TRUE(loop->Add(fd, EPOLLIN,
+                        [&](uint32_t events) {
+                          seen = events;
+                          loop->Stop();
+                        })
+                  .ok());
   loop->Run();
   EXPECT_EQ(seen, static_cast<uint32_t>(EPOLLIN));
   close(fd);

@@ -31,8 +31,6 @@ absl::Status InstallKickHandler() {
 
 void SetKickTarget(uint8_t* immediate_exit) { kick_target = immediate_exit; }
 
-bool KickThread(pid_t thread_id) {
-  return syscall(SYS_tgkill, getpid(), thread_id, SIGRTMIN) == 0;
-}
+bool KickThread(pid_t thread_id) { return syscall(SYS_tgkill, getpid(), thread_id, SIGRTMIN) == 0; }
 
 }  // namespace stasis

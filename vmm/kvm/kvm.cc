@@ -40,8 +40,9 @@ constexpr Capability kCapabilities[] = {
     {KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK", false, "holding guest time during a freeze"},
 };
 
-// kvm_irq_routing ends in a flexible array, which <linux/kvm.h> declares so that C++ sees four bytes
-// too many: a wrong offset, and a wrong size in the ioctl's number. This mirrors the UAPI's layout.
+// kvm_irq_routing ends in a flexible array, which <linux/kvm.h> declares so that C++ sees four
+// bytes too many: a wrong offset, and a wrong size in the ioctl's number. This mirrors the UAPI's
+// layout.
 struct RoutingHeader {
   uint32_t count;
   uint32_t flags;
@@ -54,9 +55,9 @@ absl::Status OpenError(const std::string& device, int error) {
     case ENOENT:
     case ENXIO:
     case ENODEV:
-      return absl::NotFoundError(absl::StrFormat(
-          "open %s: %s; load kvm_intel or kvm_amd, or use --accel nested", device,
-          strerror(error)));
+      return absl::NotFoundError(
+          absl::StrFormat("open %s: %s; load kvm_intel or kvm_amd, or use --accel nested", device,
+                          strerror(error)));
     case EACCES:
     case EPERM:
       return absl::PermissionDeniedError(
@@ -94,12 +95,12 @@ absl::StatusOr<Kvm> Kvm::Open(const std::string& device) {
   if (!fd.valid()) return OpenError(device, errno);
   absl::StatusOr<int> version = Ioctl(fd.get(), KVM_GET_API_VERSION, "KVM_GET_API_VERSION");
   if (!version.ok()) {
-    return absl::UnavailableError(absl::StrFormat("%s does not answer as KVM does: %s", device,
-                                                  version.status().message()));
+    return absl::UnavailableError(
+        absl::StrFormat("%s does not answer as KVM does: %s", device, version.status().message()));
   }
   if (*version != KVM_API_VERSION) {
-    return absl::UnimplementedError(absl::StrFormat("%s: KVM API version %d, expected %d", device,
-                                                    *version, KVM_API_VERSION));
+    return absl::UnimplementedError(
+        absl::StrFormat("%s: KVM API version %d, expected %d", device, *version, KVM_API_VERSION));
   }
   Kvm kvm(std::move(fd));
   std::vector<std::string> missing;
@@ -131,8 +132,7 @@ uint32_t Kvm::MaxVcpus() const {
 }
 
 absl::StatusOr<Vm> Kvm::CreateVm() const {
-  absl::StatusOr<int> run_size =
-      Ioctl(fd_.get(), KVM_GET_VCPU_MMAP_SIZE, "KVM_GET_VCPU_MMAP_SIZE");
+  absl::StatusOr<int> run_size = Ioctl(fd_.get(), KVM_GET_VCPU_MMAP_SIZE, "KVM_GET_VCPU_MMAP_SIZE");
   if (!run_size.ok()) return run_size.status();
   int vm;
   do {
@@ -174,8 +174,7 @@ absl::Status Vm::AssignIoEvent(uint64_t address, uint32_t length, uint64_t data_
 }
 
 absl::Status Vm::SetGsiRouting(absl::Span<const kvm_irq_routing_entry> routes) {
-  std::vector<uint8_t> bytes(sizeof(RoutingHeader) +
-                             routes.size() * sizeof(kvm_irq_routing_entry));
+  std::vector<uint8_t> bytes(sizeof(RoutingHeader) + routes.size() * sizeof(kvm_irq_routing_entry));
   const RoutingHeader header = {.count = static_cast<uint32_t>(routes.size()), .flags = 0};
   memcpy(bytes.data(), &header, sizeof(header));
   if (!routes.empty()) {

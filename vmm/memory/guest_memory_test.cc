@@ -10,8 +10,8 @@ namespace {
 constexpr uint64_t kPage = 4096;
 
 std::unique_ptr<GuestMemory> TwoRegions() {
-  auto memory = GuestMemory::Create(
-      {{.base = GuestAddress(0), .size = 4 * kPage}, {.base = GuestAddress(16 * kPage), .size = kPage}});
+  auto memory = GuestMemory::Create({{.base = GuestAddress(0), .size = 4 * kPage},
+                                     {.base = GuestAddress(16 * kPage), .size = kPage}});
   EXPECT_TRUE(memory.ok()) << memory.status();
   return *std::move(memory);
 }

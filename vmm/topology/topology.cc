@@ -41,15 +41,15 @@ absl::StatusOr<Part> TakePart(absl::string_view text, absl::string_view* rest) {
   if (!absl::SimpleAtoi(rest->substr(0, digits), &part.count)) {
     return Bad(text, absl::StrFormat("%s is too large", rest->substr(0, digits)));
   }
-  if (part.count == 0) return Bad(text, absl::StrFormat("0%c: each count is at least 1", part.letter));
+  if (part.count == 0)
+    return Bad(text, absl::StrFormat("0%c: each count is at least 1", part.letter));
   rest->remove_prefix(digits + 1);
   return part;
 }
 
 }  // namespace
 
-Topology::Topology(uint32_t nodes, uint32_t llcs, uint32_t cores_per_llc,
-                   uint32_t threads_per_core)
+Topology::Topology(uint32_t nodes, uint32_t llcs, uint32_t cores_per_llc, uint32_t threads_per_core)
     : nodes_(nodes),
       llcs_(llcs),
       cores_per_llc_(cores_per_llc),
@@ -82,12 +82,14 @@ absl::StatusOr<Topology> Topology::Parse(absl::string_view text) {
   const uint64_t cores = std::max(counts[2], 1u);
   const uint64_t threads = std::max(counts[3], 1u);
   if (threads > kMaxThreadsPerCore) {
-    return Bad(text, absl::StrFormat("%d threads per core: at most %d", threads, kMaxThreadsPerCore));
+    return Bad(text,
+               absl::StrFormat("%d threads per core: at most %d", threads, kMaxThreadsPerCore));
   }
   if (llcs % nodes != 0) {
-    return Bad(text, absl::StrFormat("%d LLCs cannot be shared out evenly to %d nodes (l counts all "
-                                     "LLCs of the machine: use a multiple of %d)",
-                                     llcs, nodes, nodes));
+    return Bad(text,
+               absl::StrFormat("%d LLCs cannot be shared out evenly to %d nodes (l counts all "
+                               "LLCs of the machine: use a multiple of %d)",
+                               llcs, nodes, nodes));
   }
   // Each factor is checked first, so that the product cannot overflow.
   if (llcs > kMaxVcpus || cores > kMaxVcpus || llcs * cores * threads > kMaxVcpus) {
@@ -127,8 +129,8 @@ absl::Status Topology::SetDistances(const std::vector<std::vector<uint32_t>>& ro
     }
     for (uint32_t to = 0; to < nodes_; ++to) {
       const uint32_t value = rows[from][to];
-      const bool valid = from == to ? value == kLocalDistance
-                                    : value > kLocalDistance && value < 255;
+      const bool valid =
+          from == to ? value == kLocalDistance : value > kLocalDistance && value < 255;
       if (!valid) {
         return absl::InvalidArgumentError(
             absl::StrFormat("NUMA distances: %d from node %d to node %d; a node is 10 from itself "
@@ -141,9 +143,9 @@ absl::Status Topology::SetDistances(const std::vector<std::vector<uint32_t>>& ro
   for (uint32_t from = 0; from < nodes_; ++from) {
     for (uint32_t to = 0; to < from; ++to) {
       if (rows[from][to] != rows[to][from]) {
-        return absl::InvalidArgumentError(absl::StrFormat(
-            "NUMA distances: %d from node %d to %d but %d back", rows[from][to], from, to,
-            rows[to][from]));
+        return absl::InvalidArgumentError(
+            absl::StrFormat("NUMA distances: %d from node %d to %d but %d back", rows[from][to],
+                            from, to, rows[to][from]));
       }
     }
   }
@@ -168,8 +170,8 @@ absl::StatusOr<uint64_t> ParseMemorySize(absl::string_view text) {
         absl::StrFormat("memory '%s': expected a number with M or G, as in 512M", text));
   }
   if (shift == 0) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "memory '%s': the unit is missing; write %sM or %sG", text, text, text));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("memory '%s': the unit is missing; write %sM or %sG", text, text, text));
   }
   if (value == 0 || value > (uint64_t{1} << 46 >> shift)) {
     return absl::InvalidArgumentError(

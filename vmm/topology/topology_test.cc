@@ -49,7 +49,8 @@ TEST(TopologyTest, BadTextSaysWhichPartIsWrong) {
     return std::string(Topology::Parse(text).status().message());
   };
   EXPECT_NE(message("0n").find("0n: each count is at least 1"), std::string::npos);
-  EXPECT_NE(message("2n3l").find("3 LLCs cannot be shared out evenly to 2 nodes"), std::string::npos);
+  EXPECT_NE(message("2n3l").find("3 LLCs cannot be shared out evenly to 2 nodes"),
+            std::string::npos);
   EXPECT_NE(message("10000c").find("more than 252 CPUs"), std::string::npos);
   EXPECT_NE(message("4294967295l4294967295c").find("more than 252 CPUs"), std::string::npos);
   EXPECT_NE(message("99999999999c").find("too large"), std::string::npos);

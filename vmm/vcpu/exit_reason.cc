@@ -11,19 +11,44 @@ namespace {
 
 // Indexed by exit reason (<linux/kvm.h>, KVM_EXIT_*).
 constexpr const char* kNames[] = {
-    "KVM_EXIT_UNKNOWN",        "KVM_EXIT_EXCEPTION",      "KVM_EXIT_IO",
-    "KVM_EXIT_HYPERCALL",      "KVM_EXIT_DEBUG",          "KVM_EXIT_HLT",
-    "KVM_EXIT_MMIO",           "KVM_EXIT_IRQ_WINDOW_OPEN", "KVM_EXIT_SHUTDOWN",
-    "KVM_EXIT_FAIL_ENTRY",     "KVM_EXIT_INTR",           "KVM_EXIT_SET_TPR",
-    "KVM_EXIT_TPR_ACCESS",     "KVM_EXIT_S390_SIEIC",     "KVM_EXIT_S390_RESET",
-    "KVM_EXIT_DCR",            "KVM_EXIT_NMI",            "KVM_EXIT_INTERNAL_ERROR",
-    "KVM_EXIT_OSI",            "KVM_EXIT_PAPR_HCALL",     "KVM_EXIT_S390_UCONTROL",
-    "KVM_EXIT_WATCHDOG",       "KVM_EXIT_S390_TSCH",      "KVM_EXIT_EPR",
-    "KVM_EXIT_SYSTEM_EVENT",   "KVM_EXIT_S390_STSI",      "KVM_EXIT_IOAPIC_EOI",
-    "KVM_EXIT_HYPERV",         "KVM_EXIT_ARM_NISV",       "KVM_EXIT_X86_RDMSR",
-    "KVM_EXIT_X86_WRMSR",      "KVM_EXIT_DIRTY_RING_FULL", "KVM_EXIT_AP_RESET_HOLD",
-    "KVM_EXIT_X86_BUS_LOCK",   "KVM_EXIT_XEN",            "KVM_EXIT_RISCV_SBI",
-    "KVM_EXIT_RISCV_CSR",      "KVM_EXIT_NOTIFY",
+    "KVM_EXIT_UNKNOWN",
+    "KVM_EXIT_EXCEPTION",
+    "KVM_EXIT_IO",
+    "KVM_EXIT_HYPERCALL",
+    "KVM_EXIT_DEBUG",
+    "KVM_EXIT_HLT",
+    "KVM_EXIT_MMIO",
+    "KVM_EXIT_IRQ_WINDOW_OPEN",
+    "KVM_EXIT_SHUTDOWN",
+    "KVM_EXIT_FAIL_ENTRY",
+    "KVM_EXIT_INTR",
+    "KVM_EXIT_SET_TPR",
+    "KVM_EXIT_TPR_ACCESS",
+    "KVM_EXIT_S390_SIEIC",
+    "KVM_EXIT_S390_RESET",
+    "KVM_EXIT_DCR",
+    "KVM_EXIT_NMI",
+    "KVM_EXIT_INTERNAL_ERROR",
+    "KVM_EXIT_OSI",
+    "KVM_EXIT_PAPR_HCALL",
+    "KVM_EXIT_S390_UCONTROL",
+    "KVM_EXIT_WATCHDOG",
+    "KVM_EXIT_S390_TSCH",
+    "KVM_EXIT_EPR",
+    "KVM_EXIT_SYSTEM_EVENT",
+    "KVM_EXIT_S390_STSI",
+    "KVM_EXIT_IOAPIC_EOI",
+    "KVM_EXIT_HYPERV",
+    "KVM_EXIT_ARM_NISV",
+    "KVM_EXIT_X86_RDMSR",
+    "KVM_EXIT_X86_WRMSR",
+    "KVM_EXIT_DIRTY_RING_FULL",
+    "KVM_EXIT_AP_RESET_HOLD",
+    "KVM_EXIT_X86_BUS_LOCK",
+    "KVM_EXIT_XEN",
+    "KVM_EXIT_RISCV_SBI",
+    "KVM_EXIT_RISCV_CSR",
+    "KVM_EXIT_NOTIFY",
 };
 static_assert(std::size(kNames) == KVM_EXIT_NOTIFY + 1);
 
@@ -40,7 +65,8 @@ MachineEnd InternalError(const kvm_run& run) {
   end.message =
       absl::StrFormat("KVM_EXIT_INTERNAL_ERROR: %s (suberror %d)", what, internal.suberror);
   const uint32_t count = std::min<uint32_t>(internal.ndata, std::size(internal.data));
-  for (uint32_t i = 0; i < count; ++i) absl::StrAppendFormat(&end.message, " %#x", internal.data[i]);
+  for (uint32_t i = 0; i < count; ++i)
+    absl::StrAppendFormat(&end.message, " %#x", internal.data[i]);
   return end;
 }
 
@@ -98,9 +124,8 @@ MachineEnd FatalExit(const kvm_run& run) {
       return InternalError(run);
     case KVM_EXIT_FAIL_ENTRY:
       return {.kind = EndKind::kFailEntry,
-              .message =
-                  absl::StrFormat("KVM_EXIT_FAIL_ENTRY: hardware entry failure reason %#x",
-                                  run.fail_entry.hardware_entry_failure_reason)};
+              .message = absl::StrFormat("KVM_EXIT_FAIL_ENTRY: hardware entry failure reason %#x",
+                                         run.fail_entry.hardware_entry_failure_reason)};
     case KVM_EXIT_SYSTEM_EVENT:
       return SystemEvent(run);
     case KVM_EXIT_UNKNOWN:

@@ -124,8 +124,8 @@ void VcpuThread::HandlePortExit() {
 void VcpuThread::HandleMmioExit() {
   Count(mmio_exits_);
   kvm_run* const run = vcpu_->run();
-  const absl::Span<uint8_t> data(
-      run->mmio.data, std::min<size_t>(run->mmio.len, sizeof(run->mmio.data)));
+  const absl::Span<uint8_t> data(run->mmio.data,
+                                 std::min<size_t>(run->mmio.len, sizeof(run->mmio.data)));
   if (run->mmio.is_write) {
     callbacks_.exits->MmioWrite(run->mmio.phys_addr, data);
   } else {

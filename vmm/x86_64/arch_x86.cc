@@ -90,10 +90,10 @@ absl::Status NeedCapability(const kvm::Kvm& kvm, int number, absl::string_view n
 
 absl::Status CheckConfig(const MachineConfig& config, const kvm::Kvm& kvm) {
   if (config.topology.max_apic_id() > kMaxApicId) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("topology %s needs APIC IDs up to %d, and a CPU above %d cannot be started; "
-                        "counts that are powers of two leave no gaps",
-                        config.topology.ToString(), config.topology.max_apic_id(), kMaxApicId));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "topology %s needs APIC IDs up to %d, and a CPU above %d cannot be started; "
+        "counts that are powers of two leave no gaps",
+        config.topology.ToString(), config.topology.max_apic_id(), kMaxApicId));
   }
   switch (config.discovery) {
     case Discovery::kAcpi:
@@ -101,8 +101,8 @@ absl::Status CheckConfig(const MachineConfig& config, const kvm::Kvm& kvm) {
     case Discovery::kCmdline:
       return NeedCapability(kvm, KVM_CAP_PIT2, "KVM_CAP_PIT2", config.discovery);
     case Discovery::kFdt:
-      if (absl::Status status = NeedCapability(kvm, KVM_CAP_SPLIT_IRQCHIP, "KVM_CAP_SPLIT_IRQCHIP",
-                                               config.discovery);
+      if (absl::Status status =
+              NeedCapability(kvm, KVM_CAP_SPLIT_IRQCHIP, "KVM_CAP_SPLIT_IRQCHIP", config.discovery);
           !status.ok()) {
         return status;
       }
@@ -116,8 +116,8 @@ absl::Status CheckConfig(const MachineConfig& config, const kvm::Kvm& kvm) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Arch>> Arch::Create(const MachineConfig& config,
-                                                   const kvm::Kvm& kvm, kvm::Vm* vm) {
+absl::StatusOr<std::unique_ptr<Arch>> Arch::Create(const MachineConfig& config, const kvm::Kvm& kvm,
+                                                   kvm::Vm* vm) {
   if (absl::Status status = CheckConfig(config, kvm); !status.ok()) return status;
   absl::StatusOr<std::vector<kvm_cpuid_entry2>> supported = kvm::SupportedCpuid(kvm);
   if (!supported.ok()) return supported.status();
@@ -129,8 +129,8 @@ absl::StatusOr<std::unique_ptr<Arch>> Arch::Create(const MachineConfig& config,
   return arch;
 }
 
-ArchX86::ArchX86(const MachineConfig& config, kvm::Vm* vm,
-                 std::vector<kvm_cpuid_entry2> supported, bool tsc_deadline)
+ArchX86::ArchX86(const MachineConfig& config, kvm::Vm* vm, std::vector<kvm_cpuid_entry2> supported,
+                 bool tsc_deadline)
     : config_(config),
       vm_(vm),
       supported_(std::move(supported)),
@@ -188,8 +188,8 @@ absl::Status ArchX86::LoadLinux(const DeviceTree& tree, const KernelImage& kerne
       return absl::InternalError("MP table: no RAM at its address");
     }
   } else {
-    params.device_tree = absl::MakeConstSpan(
-        reinterpret_cast<const uint8_t*>(tree.blob().data()), tree.blob().size());
+    params.device_tree = absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(tree.blob().data()),
+                                             tree.blob().size());
   }
   absl::StatusOr<BootEntry> entry = stasis::LoadLinux(kernel, memory, params);
   if (!entry.ok()) return entry.status();

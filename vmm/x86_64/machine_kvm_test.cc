@@ -199,8 +199,8 @@ class ReportPort : public BusDevice {
   std::vector<uint32_t> values_ ABSL_GUARDED_BY(mutex_);
 };
 
-// An MMIO device: 0x10 reads 99, 0x20 keeps what is written, 0x30 reads its interrupt input, a write
-// to 0x40 makes an edge, 0x50 is announced as an ioeventfd for the value 1.
+// An MMIO device: 0x10 reads 99, 0x20 keeps what is written, 0x30 reads its interrupt input, a
+// write to 0x40 makes an edge, 0x50 is announced as an ioeventfd for the value 1.
 class TestDevice : public BusDevice {
  public:
   explicit TestDevice(InterruptLine* line) : line_(line), event_fd_(eventfd(0, EFD_NONBLOCK)) {}
@@ -252,21 +252,19 @@ class MachineKvmTest : public testing::Test {
     absl::StatusOr<std::unique_ptr<Machine>> machine = Machine::Create(config);
     ASSERT_TRUE(machine.ok()) << machine.status();
     machine_ = *std::move(machine);
-    ASSERT_TRUE(machine_
-                    ->AddPortDevice("report", "stasis,test", kReportPort, 8, -1,
-                                    [&](const DeviceContext&) {
-                                      auto port =
-                                          std::make_unique<ReportPort>(machine_.get(), expected);
-                                      port_ = port.get();
-                                      return absl::StatusOr<std::unique_ptr<BusDevice>>(
-                                          std::move(port));
-                                    })
-                    .ok());
+    ASSERT_TRUE(
+        machine_
+            ->AddPortDevice("report", "stasis,test", kReportPort, 8, -1,
+                            [&](const DeviceContext&) {
+                              auto port = std::make_unique<ReportPort>(machine_.get(), expected);
+                              port_ = port.get();
+                              return absl::StatusOr<std::unique_ptr<BusDevice>>(std::move(port));
+                            })
+            .ok());
     ASSERT_TRUE(machine_
                     ->AddMmioDevice("test", "stasis,test", 0x200,
                                     [&](const DeviceContext& context) {
-                                      auto device =
-                                          std::make_unique<TestDevice>(context.interrupt);
+                                      auto device = std::make_unique<TestDevice>(context.interrupt);
                                       device_ = device.get();
                                       return absl::StatusOr<std::unique_ptr<BusDevice>>(
                                           std::move(device));

@@ -17,11 +17,10 @@ constexpr uint64_t kMinimumPerNode = 16 * kMiB;
 absl::StatusOr<std::vector<MemoryRegion>> X86MemoryLayout(uint64_t bytes, uint32_t nodes) {
   const uint64_t share = bytes / nodes / kMiB * kMiB;
   if (share < kMinimumPerNode) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%d MiB of memory for %d NUMA nodes: each needs at least %d MiB; use "
-                        "--memory %dM or more",
-                        bytes / kMiB, nodes, kMinimumPerNode / kMiB,
-                        nodes * kMinimumPerNode / kMiB));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%d MiB of memory for %d NUMA nodes: each needs at least %d MiB; use "
+        "--memory %dM or more",
+        bytes / kMiB, nodes, kMinimumPerNode / kMiB, nodes * kMinimumPerNode / kMiB));
   }
   std::vector<MemoryRegion> regions;
   uint64_t at = 0;

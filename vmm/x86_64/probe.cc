@@ -145,8 +145,8 @@ absl::StatusOr<KvmProbeResult> ProbeKvm() {
         return std::make_unique<StepPort>(machine->get(), &step);
       });
   if (!port.ok()) return port.status();
-  const absl::Span<const uint8_t> code(
-      stasis_probe_payload, stasis_probe_payload_end - stasis_probe_payload);
+  const absl::Span<const uint8_t> code(stasis_probe_payload,
+                                       stasis_probe_payload_end - stasis_probe_payload);
   absl::Status status = (*machine)->LoadPayload(code, GuestAddress(kPayloadAddress));
   absl::Notification ended;
   if (status.ok()) status = (*machine)->Start([&](const MachineEnd&) { ended.Notify(); });

@@ -1,5 +1,5 @@
-// ProbeKvm: finds out whether the host's KVM can run a stock Linux kernel, by running in a throw-away
-// guest some instructions that such a kernel uses in ring 0.
+// ProbeKvm: finds out whether the host's KVM can run a stock Linux kernel, by running in a
+// throw-away guest some instructions that such a kernel uses in ring 0.
 #ifndef STASIS_VMM_X86_64_PROBE_H_
 #define STASIS_VMM_X86_64_PROBE_H_
 

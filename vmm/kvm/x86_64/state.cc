@@ -62,8 +62,8 @@ absl::StatusOr<std::vector<kvm_cpuid_entry2>> SupportedCpuid(const Kvm& kvm) {
 }
 
 absl::Status SetRealModeAreas(const Vm& vm, uint64_t tss_address, uint64_t identity_map_address) {
-  absl::StatusOr<int> done = Ioctl(vm.fd(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR",
-                                   &identity_map_address);
+  absl::StatusOr<int> done =
+      Ioctl(vm.fd(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR", &identity_map_address);
   if (!done.ok()) return done.status();
   return Ioctl(vm.fd(), KVM_SET_TSS_ADDR, "KVM_SET_TSS_ADDR",
                static_cast<unsigned long>(tss_address))
@@ -85,9 +85,8 @@ absl::Status CreateSplitIrqChip(const Vm& vm, uint32_t pins) {
 
 absl::Status SetCpuid(const Vcpu& vcpu, absl::Span<const kvm_cpuid_entry2> entries) {
   if (entries.size() > kMaxCpuidEntries) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("KVM_SET_CPUID2: %d entries, at most %d", entries.size(),
-                        kMaxCpuidEntries));
+    return absl::InvalidArgumentError(absl::StrFormat("KVM_SET_CPUID2: %d entries, at most %d",
+                                                      entries.size(), kMaxCpuidEntries));
   }
   auto buffer = std::make_unique<CpuidBuffer>();
   buffer->header.count = entries.size();
