@@ -1,7 +1,7 @@
 #include "vmm/machine.h"
 
+#include <errno.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include <algorithm>
