@@ -22,6 +22,8 @@ namespace {
 
 using nlohmann::json;
 
+// Without ACPI the agent restarts the machine, through a keyboard controller that microvm lacks.
+constexpr char kLeaveWithoutAcpi[] = " reboot=t";
 constexpr char kUp[] = "up\n";
 constexpr uint64_t kMostJson = 1 << 20;
 
@@ -192,7 +194,7 @@ std::vector<std::string> QemuArguments(const BootSpec& spec, const std::string& 
           "-initrd",
           spec.initrd,
           "-append",
-          spec.cmdline,
+          absl::StrCat(spec.cmdline, spec.acpi ? "" : kLeaveWithoutAcpi),
           "-serial",
           "null",
           "-chardev",

@@ -68,7 +68,7 @@ TEST(QemuArgumentsTest, GuestIsTheOneThatStasisBoots) {
   EXPECT_EQ(arguments.front(), "/q");
   EXPECT_EQ(after("-kernel"), "/image");
   EXPECT_EQ(after("-initrd"), "/initrd");
-  EXPECT_EQ(after("-append"), "quiet");
+  EXPECT_EQ(after("-append"), "quiet reboot=t");
   EXPECT_EQ(after("-smp"), "2");
   EXPECT_EQ(after("-m"), "512M");
   EXPECT_NE(after("-M").find("acpi=off"), std::string::npos);
