@@ -136,7 +136,7 @@ bool QueueWorker::IsParked() const {
   std::lock_guard<std::mutex> lock(mutex_);
   if (control_ == nullptr || abandoned_) return true;  // P3
   if (control_->parked()) return true;
-  if (pause_) control_->Kick();  // the first one may have come just before a system call
+  if (pause_) control_->KickAgain();  // the first one may have come just before a system call
   return false;
 }
 

@@ -67,7 +67,7 @@ class UringEngine : public BlockEngine {
     for (int attempt = 0; attempt < kAttempts && io_uring_sq_ready(&ring_) > 0; ++attempt) {
       gate_->Leave();  // what is in the page cache is copied right here
       const int result = io_uring_submit(&ring_);
-      if (!gate_->Enter()) return true;
+      if (!gate_->Enter()) break;
       if (result == -EINTR || result >= 0) continue;
       break;  // EAGAIN, EBUSY: no memory, or completions to be taken first
     }

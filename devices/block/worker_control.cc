@@ -14,7 +14,7 @@ namespace stasis {
 namespace {
 
 // A kick that arrives just before the system call that it is meant for is lost, so it is repeated.
-constexpr int kKickPeriodMs = 10;
+constexpr std::chrono::milliseconds kKickPeriod{10};
 
 }  // namespace
 
@@ -70,14 +70,23 @@ void WorkerControl::RequestStop() {
 void WorkerControl::Kick() {
   // Under the lock: a thread id that is still set is not yet anybody else's.
   std::lock_guard<std::mutex> lock(mutex_);
+  last_kick_ = std::chrono::steady_clock::now();
   if (thread_id_ != 0) KickThread(thread_id_);
+}
+
+void WorkerControl::KickAgain() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (std::chrono::steady_clock::now() - last_kick_ < kKickPeriod) return;
+  }
+  Kick();
 }
 
 bool WorkerControl::WaitUntilDone(std::chrono::steady_clock::time_point deadline) {
   while (true) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
-    const int timeout = std::clamp<int64_t>(left.count(), 0, kKickPeriodMs);
+    const int timeout = std::clamp<int64_t>(left.count(), 0, kKickPeriod.count());
     pollfd done = {.fd = done_.get(), .events = POLLIN};
     if (poll(&done, 1, timeout) == 1) return true;
     if (left.count() <= 0) return false;

@@ -36,6 +36,9 @@ class WorkerControl : public BlockingGate {
   bool parked() const { return parked_.load(std::memory_order_acquire); }
   // Wakes the worker out of a wait, or out of a system call with EINTR (rule P5).
   void Kick();
+  // The same, unless there was a kick a moment ago. Signals of this kind queue up: who asks again
+  // and again whether the worker stands still must not bury it under them.
+  void KickAgain();
   // True once the thread is at its end; waits and kicks until `deadline` (rule R3).
   bool WaitUntilDone(std::chrono::steady_clock::time_point deadline);
   // After this returns the worker touches nothing of the guest, whenever it comes back.
@@ -78,6 +81,7 @@ class WorkerControl : public BlockingGate {
   std::atomic<bool> stop_{false};
   std::atomic<bool> parked_{false};
   pid_t thread_id_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: not begun, or at its end
+  std::chrono::steady_clock::time_point last_kick_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace stasis

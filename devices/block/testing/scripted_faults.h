@@ -12,6 +12,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "devices/block/engine.h"
@@ -32,8 +33,11 @@ class ScriptedFaults : public IoFaults {
     std::lock_guard<std::mutex> lock(mutex_);
     script_ = std::move(results);
   }
-  // Calls from now on wait (synchronous engine only) until Release.
-  void HoldCalls(Hold hold) { hold_.store(hold); }
+  // Calls from now on, but for the first `let_through`, wait until Release (synchronous engine).
+  void HoldCalls(Hold hold, int let_through = 0) {
+    let_through_.store(let_through);
+    hold_.store(hold);
+  }
   void Release() {
     hold_.store(Hold::kNo);
     (void)eventfd_write(release_.get(), 1);
@@ -47,7 +51,7 @@ class ScriptedFaults : public IoFaults {
   }
 
   std::optional<int64_t> Intercept(IoStep& step) override {
-    if (hold_.load() != Hold::kNo) {
+    if (hold_.load() != Hold::kNo && let_through_.fetch_sub(1) <= 0) {
       holding_.store(true);
       const bool interrupted = !WaitForRelease();
       holding_.store(false);
@@ -74,6 +78,7 @@ class ScriptedFaults : public IoFaults {
 
   const OwnedFd release_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::atomic<Hold> hold_{Hold::kNo};
+  std::atomic<int> let_through_{0};
   std::atomic<bool> holding_{false};
   std::atomic<int> interruptions_{0};
   std::mutex mutex_;
