@@ -63,6 +63,7 @@ constexpr Form kForms[] = {
     {Kind::kBeat, "beat", "a"},      {Kind::kExit, "exit", "cab"},
     {Kind::kFailed, "failed", "t"},  {Kind::kSignal, "signal", "c"},
     {Kind::kWindow, "window", "ab"}, {Kind::kStdinEnd, "stdin-end", "a"},
+    {Kind::kNudge, "nudge", ""},
 };
 
 bool ReadField(char field, std::string_view& rest, ControlMessage& message) {

@@ -65,6 +65,7 @@ struct ControlMessage {
     kSignal,    // code: signal for the program
     kWindow,    // a: rows, b: columns
     kStdinEnd,  // a: bytes sent on the stdin port
+    kNudge,     // nothing to do: its interrupt is the point (session.h)
   };
   Kind kind = Kind::kHello;
   int code = 0;

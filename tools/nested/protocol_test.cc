@@ -46,6 +46,7 @@ TEST(ControlTest, EveryKindComesBackAsItWasWritten) {
       {Kind::kBeat, 0, 7, 0, ""},         {Kind::kExit, 137, 1ULL << 40, 3, ""},
       {Kind::kFailed, 0, 0, 0, "mount"},  {Kind::kSignal, 2, 0, 0, ""},
       {Kind::kWindow, 0, 24, 80, ""},     {Kind::kStdinEnd, 0, 99, 0, ""},
+      {Kind::kNudge, 0, 0, 0, ""},
   };
   for (const ControlMessage& message : messages) {
     std::string line = EncodeControl(message);

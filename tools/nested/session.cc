@@ -86,8 +86,7 @@ void Session::Step() {
   const absl::Duration wait = last_round
                                   ? absl::ZeroDuration()
                                   : std::max(NextDeadline() - absl::Now(), absl::ZeroDuration());
-  constexpr absl::Duration kLongest = absl::Minutes(1);
-  const int64_t ms = absl::ToInt64Milliseconds(std::min(wait, kLongest)) + 1;
+  const int64_t ms = absl::ToInt64Milliseconds(std::min(wait, kNudgePeriod)) + 1;
   if (poll(fds.data(), fds.size(), static_cast<int>(ms)) < 0 && errno != EINTR) {
     End(SessionEnd::kDied, absl::StrCat("poll: ", strerror(errno)));
     return;
@@ -102,7 +101,14 @@ void Session::Step() {
   AfterStreams();
   if (last_round && !exit_known_) End(SessionEnd::kDied, "the emulator ended by itself");
   if (fds[3].revents != 0) process_ended_ = true;
+  Nudge(absl::Now());
   CheckLimits(absl::Now());
+}
+
+void Session::Nudge(absl::Time now) {
+  if (!started_ || exit_known_ || now < next_nudge_) return;
+  next_nudge_ = now + kNudgePeriod;
+  Send({.kind = Kind::kNudge});
 }
 
 void Session::AfterStreams() {
@@ -159,6 +165,7 @@ void Session::Handle(const ControlMessage& message) {
     case Kind::kStarted:
       started_ = true;
       report_.start_up = now - start_;
+      next_nudge_ = now + kNudgePeriod;
       break;
     case Kind::kExit:
       exit_known_ = true;

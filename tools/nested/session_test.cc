@@ -171,6 +171,16 @@ TEST_F(SessionTest, SilenceAfterTheHelloIsAHang) {
   EXPECT_NE(report.reason.find("after beat 4"), std::string::npos) << report.reason;
 }
 
+TEST_F(SessionTest, EmulatedHostIsNudgedWhileTheProgramRuns) {
+  SayStarted();
+  limits_.silence = 3 * kNudgePeriod;
+
+  const SessionReport report = Run();
+
+  EXPECT_EQ(report.end, SessionEnd::kHung);
+  EXPECT_NE(Read(control_).find("nudge\n"), std::string::npos);
+}
+
 TEST_F(SessionTest, HostThatNeverSaysHelloIsAHang) {
   limits_.boot = absl::Milliseconds(20);
   Write(console_, "early words");
