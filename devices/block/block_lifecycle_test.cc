@@ -254,11 +254,11 @@ TEST_P(BlockLifecycleTest, R8_AResetOfAPausedWorkerUnpausesItFirst) {
 }
 
 TEST_P(BlockLifecycleTest, R_ManyBindsUnderLoadLeakNeitherThreadsNorDescriptors) {
-  const size_t threads = CountEntries("/proc/self/task");
   driver_->Bind();
   ASSERT_TRUE(Works());
   driver_->mmio().Reset();
   const size_t descriptors = CountEntries("/proc/self/fd");
+  const size_t threads = CountEntries("/proc/self/task");
   for (int round = 0; round < 100; ++round) {
     driver_->Bind();
     Load(16);
