@@ -83,12 +83,11 @@ class Stream {
 
 // How often the emulated host is sent an interrupt from outside while the program runs.
 //
-// QEMU's emulation of SVM changes the set of pending interrupts of the emulated CPU on that CPU's
-// thread without the lock (VMRUN and #VMEXIT, target/i386/tcg/sysemu/svm_helper.c), while timers
-// and devices set bits in it on another: now and then one is lost. Seen in an emulated host that
-// stood still: in user mode with interrupts on, timer vector pending in the LAPIC's IRR, nothing in
-// service, and never taken. Any later interrupt makes QEMU look at the LAPIC again, so one that
-// comes regularly ends such a standstill.
+// Seen in an emulated host (QEMU 7.2) that stood still: in user mode with interrupts on, timer vector
+// pending in the LAPIC's IRR, nothing in service, and never taken. So QEMU must have lost the mark
+// that its CPU has an interrupt to take; how is not proven (SVM emulation and devices change that
+// mark on two threads). Another interrupt should make it look at the LAPIC again, and one that comes
+// regularly end such a standstill. How often it does has not been measured.
 inline constexpr absl::Duration kNudgePeriod = absl::Milliseconds(200);
 
 // Runs on the caller's thread until the program inside, the emulated host or the user ends it.
