@@ -83,11 +83,11 @@ class Stream {
 
 // How often the emulated host is sent an interrupt from outside while the program runs.
 //
-// Seen in an emulated host (QEMU 7.2) that stood still: in user mode with interrupts on, timer vector
-// pending in the LAPIC's IRR, nothing in service, and never taken. So QEMU must have lost the mark
-// that its CPU has an interrupt to take; how is not proven (SVM emulation and devices change that
-// mark on two threads). Another interrupt should make it look at the LAPIC again, and one that comes
-// regularly end such a standstill. How often it does has not been measured.
+// Seen in an emulated host (QEMU 7.2) that stood still: in user mode with interrupts on, timer
+// vector pending in the LAPIC's IRR, nothing in service, and never taken. So QEMU must have lost
+// the mark that its CPU has an interrupt to take; how is not proven (SVM emulation and devices
+// change that mark on two threads). Another interrupt should make it look at the LAPIC again, and
+// one that comes regularly end such a standstill. How often it does has not been measured.
 inline constexpr absl::Duration kNudgePeriod = absl::Milliseconds(200);
 
 // Runs on the caller's thread until the program inside, the emulated host or the user ends it.
