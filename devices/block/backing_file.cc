@@ -49,7 +49,7 @@ absl::StatusOr<std::shared_ptr<BackingFile>> BackingFile::Open(const std::string
                                                                const Options& options) {
   // O_NONBLOCK only for the open itself: a FIFO must not hang the start.
   const int flags = (options.read_only ? O_RDONLY : O_RDWR) | (options.direct ? O_DIRECT : 0);
-  OwnedFd fd(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK));
+  FileDescriptor fd(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) {
     const int error = errno;
     if (error == EINVAL && options.direct) {
@@ -74,7 +74,7 @@ absl::StatusOr<std::shared_ptr<BackingFile>> BackingFile::CreateScratch(uint64_t
     return absl::InvalidArgumentError(
         absl::StrFormat("scratch disk of %d bytes: must be one sector (512 bytes) or more", bytes));
   }
-  OwnedFd fd(memfd_create("stasis-scratch-disk", MFD_CLOEXEC));
+  FileDescriptor fd(memfd_create("stasis-scratch-disk", MFD_CLOEXEC));
   if (!fd.valid()) return Error(errno, "scratch", "memfd_create");
   if (ftruncate(fd.get(), bytes) != 0) {
     return Error(errno, "scratch", absl::StrFormat("cannot be made %d bytes long", bytes));

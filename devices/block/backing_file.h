@@ -7,7 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "devices/block/owned_fd.h"
+#include "vmm/base/file_descriptor.h"
 
 namespace stasis {
 
@@ -39,14 +39,14 @@ class BackingFile {
   uint32_t physical_block() const { return physical_block_; }
 
  private:
-  BackingFile(OwnedFd fd, std::string path, bool read_only)
+  BackingFile(FileDescriptor fd, std::string path, bool read_only)
       : fd_(std::move(fd)), path_(std::move(path)), read_only_(read_only) {}
 
   // Reads size and block sizes off the descriptor.
   absl::Status Measure(bool direct);
   absl::Status Lock();
 
-  const OwnedFd fd_;
+  const FileDescriptor fd_;
   const std::string path_;
   const bool read_only_;
   uint64_t size_ = 0;

@@ -14,7 +14,7 @@ namespace {
 
 std::string MakeFile(const std::string& name, uint64_t size) {
   const std::string path = testing::TempDir() + "/" + name;
-  OwnedFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  FileDescriptor fd(open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   EXPECT_TRUE(fd.valid());
   EXPECT_EQ(ftruncate(fd.get(), size), 0);
   return path;

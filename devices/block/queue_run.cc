@@ -41,9 +41,9 @@ absl::StatusOr<std::unique_ptr<QueueRun>> QueueRun::Create(std::shared_ptr<DiskC
 QueueRun::~QueueRun() { AbandonAll(); }
 
 absl::Status QueueRun::Open() {
-  epoll_ = OwnedFd(epoll_create1(EPOLL_CLOEXEC));
+  epoll_ = FileDescriptor(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return absl::ErrnoToStatus(errno, "epoll_create1");
-  timer_ = OwnedFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  timer_ = FileDescriptor(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer_.valid()) return absl::ErrnoToStatus(errno, "timerfd_create");
   if (absl::Status status = OpenEngine(); !status.ok()) return status;
   for (int fd : {control_->wake_fd(), queue_.notify_fd, timer_.get(), engine_->poll_fd()}) {

@@ -9,10 +9,10 @@
 #include "absl/status/statusor.h"
 #include "devices/block/disk_context.h"
 #include "devices/block/engine.h"
-#include "devices/block/owned_fd.h"
 #include "devices/block/request.h"
 #include "devices/block/worker_control.h"
 #include "devices/virtio/virtio_device.h"
+#include "vmm/base/file_descriptor.h"
 
 namespace stasis {
 
@@ -82,8 +82,8 @@ class QueueRun : private BlockingGate {
   const ActiveQueue queue_;
   const BlockLimits limits_;
 
-  OwnedFd epoll_;
-  OwnedFd timer_;  // of the throttle
+  FileDescriptor epoll_;
+  FileDescriptor timer_;  // of the throttle
   std::vector<std::unique_ptr<InFlight>> slots_;
   std::vector<InFlight*> free_;
   InFlight* held_ = nullptr;  // taken from the ring, waits for tokens

@@ -19,8 +19,8 @@ constexpr std::chrono::milliseconds kKickPeriod{10};
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<WorkerControl>> WorkerControl::Create() {
-  OwnedFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  OwnedFd done(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  FileDescriptor wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  FileDescriptor done(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid() || !done.valid()) {
     return absl::ErrnoToStatus(errno, "eventfd; raise the limit on open files (ulimit -n)");
   }

@@ -13,7 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "devices/block/engine.h"
-#include "devices/block/owned_fd.h"
+#include "vmm/base/file_descriptor.h"
 
 namespace stasis {
 
@@ -65,11 +65,12 @@ class WorkerControl : public BlockingGate {
   bool Checkpoint() override { return !must_stop(); }
 
  private:
-  WorkerControl(OwnedFd wake, OwnedFd done) : wake_(std::move(wake)), done_(std::move(done)) {}
+  WorkerControl(FileDescriptor wake, FileDescriptor done)
+      : wake_(std::move(wake)), done_(std::move(done)) {}
   void Wake();
 
-  const OwnedFd wake_;
-  const OwnedFd done_;
+  const FileDescriptor wake_;
+  const FileDescriptor done_;
 
   std::mutex guest_;
   bool abandoned_ = false;  // written with guest_ held, read by the worker with guest_ held

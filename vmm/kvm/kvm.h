@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "vmm/kvm/file_descriptor.h"
+#include "vmm/base/file_descriptor.h"
 
 namespace stasis::kvm {
 

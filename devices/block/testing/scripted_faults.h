@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "devices/block/engine.h"
-#include "devices/block/owned_fd.h"
+#include "vmm/base/file_descriptor.h"
 
 namespace stasis {
 
@@ -76,7 +76,7 @@ class ScriptedFaults : public IoFaults {
     }
   }
 
-  const OwnedFd release_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  const FileDescriptor release_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::atomic<Hold> hold_{Hold::kNo};
   std::atomic<int> let_through_{0};
   std::atomic<bool> holding_{false};

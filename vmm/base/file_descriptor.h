@@ -1,6 +1,6 @@
 // FileDescriptor: an owned file descriptor.
-#ifndef STASIS_VMM_KVM_FILE_DESCRIPTOR_H_
-#define STASIS_VMM_KVM_FILE_DESCRIPTOR_H_
+#ifndef STASIS_VMM_BASE_FILE_DESCRIPTOR_H_
+#define STASIS_VMM_BASE_FILE_DESCRIPTOR_H_
 
 #include <unistd.h>
 
@@ -31,4 +31,4 @@ class FileDescriptor {
 
 }  // namespace stasis
 
-#endif  // STASIS_VMM_KVM_FILE_DESCRIPTOR_H_
+#endif  // STASIS_VMM_BASE_FILE_DESCRIPTOR_H_
