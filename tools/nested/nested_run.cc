@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   stasis::NestedOptions options;
   std::string time_limit;
   bool statistics = false;
+  bool check = false;
   app.add_option("--writable", options.writable, "directory whose changes come back")
       ->allow_extra_args(false);
   app.add_option("--time-limit", time_limit, "ends the emulated host, e.g. 60s");
@@ -65,8 +66,14 @@ int main(int argc, char** argv) {
   app.add_option("--append", options.host.append, "more kernel command line");
   app.add_option("--kvm-amd", options.host.kvm_amd_options, "parameters of kvm_amd");
   app.add_flag("--statistics", statistics, "one line on stderr at the end");
-  app.add_option("program", options.argv, "absolute path and arguments")->required();
+  app.add_flag("--check", check, "only says whether the lane has what it needs");
+  app.add_option("program", options.argv, "absolute path and arguments");
   CLI11_PARSE(app, argc, argv);
+  if (check) {
+    const absl::Status status = stasis::CheckNested(options.host);
+    if (!status.ok()) std::cerr << status.message() << "\n";
+    return status.ok() ? 0 : kLaneFault;
+  }
   if (!time_limit.empty() && !absl::ParseDuration(time_limit, &options.time_limit)) {
     std::cerr << "nested_run: --time-limit " << time_limit << " is no duration such as 60s\n";
     return kLaneFault;
