@@ -261,17 +261,21 @@ std::string ArchX86::DescribeRegisters(const kvm::Vcpu& vcpu) const {
   if (!regs.ok()) return std::string(regs.status().message());
   absl::StatusOr<kvm_sregs> sregs = kvm::GetSregs(vcpu);
   if (!sregs.ok()) return std::string(sregs.status().message());
+  // Where a CPU stands after INIT (Intel SDM vol. 3A, 10.1.1). On AMD, KVM brings a vCPU there
+  // before it reports a triple fault, since the VMCB is undefined then (shutdown_interception in
+  // arch/x86/kvm/svm/svm.c).
+  const bool reset = regs->rip == 0xfff0 && sregs->cs.base == 0xffff0000;
   return absl::StrFormat(
-      "rip %016x rflags %08x cs %04x ss %04x\n"
+      "%srip %016x rflags %08x cs %04x ss %04x\n"
       "rax %016x rbx %016x rcx %016x rdx %016x\n"
       "rsi %016x rdi %016x rbp %016x rsp %016x\n"
       "r8  %016x r9  %016x r10 %016x r11 %016x\n"
       "r12 %016x r13 %016x r14 %016x r15 %016x\n"
       "cr0 %08x cr2 %016x cr3 %016x cr4 %08x efer %04x",
-      regs->rip, regs->rflags, sregs->cs.selector, sregs->ss.selector, regs->rax, regs->rbx,
-      regs->rcx, regs->rdx, regs->rsi, regs->rdi, regs->rbp, regs->rsp, regs->r8, regs->r9,
-      regs->r10, regs->r11, regs->r12, regs->r13, regs->r14, regs->r15, sregs->cr0, sregs->cr2,
-      sregs->cr3, sregs->cr4, sregs->efer);
+      reset ? "KVM has reset this vCPU; what it was before is lost\n" : "", regs->rip, regs->rflags,
+      sregs->cs.selector, sregs->ss.selector, regs->rax, regs->rbx, regs->rcx, regs->rdx, regs->rsi,
+      regs->rdi, regs->rbp, regs->rsp, regs->r8, regs->r9, regs->r10, regs->r11, regs->r12,
+      regs->r13, regs->r14, regs->r15, sregs->cr0, sregs->cr2, sregs->cr3, sregs->cr4, sregs->efer);
 }
 
 std::vector<std::pair<std::string, std::string>> ArchX86::AcpiTables() const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "vmm/kvm/kvm.h"
@@ -361,12 +362,15 @@ TEST_F(MachineKvmTest, StopRightBehindStartIsNeverLost) {  // F3: the window bef
   }
 }
 
-TEST_F(MachineKvmTest, TripleFaultEndsTheMachineWithTheVcpusRegisters) {
+TEST_F(MachineKvmTest, TripleFaultEndsTheMachineWithTheVcpusRegistersWhereKvmKeepsThem) {
   Boot(payload_triple_fault, payload_triple_fault_end);
   const MachineEnd end = machine_->Wait();
   EXPECT_EQ(end.kind, EndKind::kTripleFault) << end.message;
   EXPECT_EQ(end.vcpu, 0);
-  EXPECT_NE(end.registers.find("rax 00000000abcd1234"), std::string::npos) << end.registers;
+  // KVM on AMD has none left to show.
+  EXPECT_TRUE(absl::StrContains(end.registers, "rax 00000000abcd1234") ||
+              absl::StartsWith(end.registers, "KVM has reset this vCPU"))
+      << end.registers;
 }
 
 TEST_F(MachineKvmTest, InitAndSipiStartEveryOtherVcpuWithItsOwnApicId) {
