@@ -180,6 +180,12 @@ GuestAddress KernelImage::load_end() const {
   return last.address + last.memory_size;
 }
 
+void KernelImage::Copy(absl::Span<const uint8_t> part, uint8_t* to) const {
+  const bool unpacked = !unpacked_.bytes().empty() && part.begin() >= unpacked_.bytes().begin() &&
+                        part.end() <= unpacked_.bytes().end();
+  (unpacked ? unpacked_ : file_).Copy(part, to);
+}
+
 void KernelImage::DropPages() const {
   file_.DropPages();
   unpacked_.DropPages();

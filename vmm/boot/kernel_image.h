@@ -70,6 +70,9 @@ class KernelImage {
   GuestAddress entry() const { return entry_; }
   // What goes into memory, ascending.
   const std::vector<LoadSegment>& segments() const { return segments_; }
+  // Copies `part` of a segment's bytes to `to`, without bringing them into this process's memory
+  // where they come from a file.
+  void Copy(absl::Span<const uint8_t> part, uint8_t* to) const;
   // All that the kernel uses before it knows its memory map: its image with .bss, and, for a
   // bzImage, the room that it needs to unpack itself (init_size).
   GuestAddress load_begin() const { return segments_.front().address; }

@@ -101,6 +101,22 @@ TEST(KernelImageTest, AllIsStillThereAfterPagesWereDropped) {
   EXPECT_EQ(unpacked->segments()[0].bytes, code);
 }
 
+TEST(KernelImageTest, CopyGivesTheSegmentsBytesFromAFileAndFromMemory) {
+  TemporaryDirectory directory;
+  const Bytes elf = MakeElf({});
+  const auto code = absl::MakeConstSpan(elf).subspan(testing::kElfSegmentOffset);
+  auto mapped = KernelImage::Load(directory.Write("vmlinux", elf), {});
+  auto unpacked = KernelImage::Load(directory.Write("vmlinuz", MakeBzImage({}, elf)), {});
+  ASSERT_TRUE(mapped.ok() && unpacked.ok());
+  Bytes from_file(code.size() - 1), from_memory(code.size() - 1);
+
+  mapped->Copy(mapped->segments()[0].bytes.subspan(1), from_file.data());
+  unpacked->Copy(unpacked->segments()[0].bytes.subspan(1), from_memory.data());
+
+  EXPECT_EQ(absl::MakeConstSpan(from_file), code.subspan(1));
+  EXPECT_EQ(absl::MakeConstSpan(from_memory), code.subspan(1));
+}
+
 TEST(KernelImageTest, LoadAsBzImageKeepsTheCodeForTheGuestToUnpack) {
   TemporaryDirectory directory;
   const Bytes bytes = MakeBzImage({}, MakeElf({}));

@@ -92,7 +92,10 @@ absl::Status WriteKernel(const KernelImage& kernel, const GuestMemory& memory) {
                           segment.address.value()));
     }
     if (!IsRam(memory, segment.address, segment.memory_size) ||
-        !WriteRange(memory, segment.address, segment.bytes)) {
+        !FillRange(memory, segment.address, segment.bytes.size(),
+                   [&](uint64_t offset, absl::Span<uint8_t> part) {
+                     kernel.Copy(segment.bytes.subspan(offset, part.size()), part.data());
+                   })) {
       return absl::ResourceExhaustedError(absl::StrFormat(
           "kernel %s does not fit into the guest's memory: it takes %#x to %#x, the guest has %d "
           "MiB; give it more than %d MiB",

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace stasis {
 
@@ -25,16 +26,24 @@ bool IsRam(const GuestMemory& memory, GuestAddress begin, uint64_t size) {
   return false;
 }
 
-bool WriteRange(const GuestMemory& memory, GuestAddress to, absl::Span<const uint8_t> bytes) {
+bool FillRange(const GuestMemory& memory, GuestAddress to, uint64_t size,
+               absl::FunctionRef<void(uint64_t offset, absl::Span<uint8_t> part)> fill) {
+  uint64_t done = 0;
   for (const MemoryRegion& region : memory.regions()) {
-    if (bytes.empty()) return true;
-    if (to < region.base || to >= region.base + region.size) continue;
-    const uint64_t count = std::min<uint64_t>(bytes.size(), region.base + region.size - to);
-    if (!memory.Write(to, bytes.data(), count)) return false;
-    bytes.remove_prefix(count);
-    to = to + count;
+    if (done == size) return true;
+    const GuestAddress at = to + done;
+    if (at < region.base || at >= region.base + region.size) continue;
+    const uint64_t count = std::min<uint64_t>(size - done, region.base + region.size - at);
+    fill(done, absl::MakeSpan(region.host + (at - region.base), count));
+    done += count;
   }
-  return bytes.empty();
+  return done == size;
+}
+
+bool WriteRange(const GuestMemory& memory, GuestAddress to, absl::Span<const uint8_t> bytes) {
+  return FillRange(memory, to, bytes.size(), [bytes](uint64_t offset, absl::Span<uint8_t> part) {
+    memcpy(part.data(), bytes.data() + offset, part.size());
+  });
 }
 
 void PreferHugePages(const GuestMemory& memory, GuestAddress begin, uint64_t size) {

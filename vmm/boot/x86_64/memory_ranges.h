@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "vmm/memory/guest_address.h"
 #include "vmm/memory/guest_memory.h"
@@ -21,6 +22,11 @@ std::vector<MemoryRange> ContiguousRanges(const GuestMemory& memory);
 
 // True if [begin, begin + size) is RAM throughout.
 bool IsRam(const GuestMemory& memory, GuestAddress begin, uint64_t size);
+
+// Has `fill` write [to, to + size): it gets a part's offset and where that part is in this process,
+// one after the other across adjacent regions. False (and a part may be filled) outside of RAM.
+bool FillRange(const GuestMemory& memory, GuestAddress to, uint64_t size,
+               absl::FunctionRef<void(uint64_t offset, absl::Span<uint8_t> part)> fill);
 
 // Copies `bytes` to `to`, across adjacent regions; false (and a part may be copied) outside of RAM.
 bool WriteRange(const GuestMemory& memory, GuestAddress to, absl::Span<const uint8_t> bytes);
