@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "vmm/arch/arch.h"
+#include "vmm/freeze/device_participant.h"
 #include "vmm/freeze/kick.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/platform/bus.h"
@@ -47,7 +48,7 @@ class IrqFdLine : public InterruptLine {
 class KvmMachine : public Machine, private ExitHandler {
  public:
   KvmMachine(const MachineConfig& config, kvm::Kvm kvm, kvm::Vm vm)
-      : config_(config), kvm_(std::move(kvm)), vm_(std::move(vm)) {}
+      : config_(config), kvm_(std::move(kvm)), vm_(std::move(vm)), coordinator_(config.freeze) {}
   ~KvmMachine() override {
     Stop();
     for (auto& vcpu : vcpus_) vcpu->Join();
@@ -71,10 +72,14 @@ class KvmMachine : public Machine, private ExitHandler {
     return arch_->AcpiTables();
   }
   absl::Status Start(std::function<void(const MachineEnd&)> on_end) override;
-  void Stop() override { End({.kind = EndKind::kStopped, .message = "stopped from outside"}); }
+  void Stop() override;
   void NotifyEnd(EndKind kind, const std::string& message) override {
-    End({.kind = kind, .message = message});
+    End({.kind = kind, .vcpu = VcpuThread::CurrentIndex(), .message = message});
   }
+  FreezeReport Freeze() override { return coordinator_.Freeze(); }
+  void Thaw() override { coordinator_.Thaw(); }
+  MachineSnapshot Snapshot(const FreezeReport& report) const override;
+  FreezeLatencies freeze_latencies() const override { return coordinator_.latencies(); }
   MachineEnd Wait() override;
   std::vector<VcpuStats> Stats() const override;
   absl::Time first_run() const override {
@@ -98,6 +103,8 @@ class KvmMachine : public Machine, private ExitHandler {
   absl::Status FinishPlatform(const std::string& cmdline);
   absl::Status AssignNotifyEvents();
   absl::Status CreateVcpus();
+  void JoinTheFreeze();
+  VcpuSnapshot SnapshotOf(const VcpuThread& vcpu, const FreezeReport& report) const;
   void NoteFirstRun();
   void End(const MachineEnd& end);
 
@@ -122,8 +129,11 @@ class KvmMachine : public Machine, private ExitHandler {
   std::unique_ptr<GuestMemory> memory_;
   kvm::Vm vm_;
   std::unique_ptr<Arch> arch_;
+  // Devices and vCPUs call it until they are gone.
+  FreezeCoordinator coordinator_;
   std::optional<PlatformBuilder> builder_;
   std::vector<Device> devices_;
+  std::vector<std::unique_ptr<DeviceParticipant>> device_participants_;
   std::optional<DeviceTree> tree_;
   std::unique_ptr<Bus> bus_;
   std::string cmdline_;
@@ -260,15 +270,40 @@ absl::Status KvmMachine::CreateVcpus() {
       .on_fatal = [this](const MachineEnd& end) { End(end); },
       .describe_registers =
           [this](const kvm::Vcpu& vcpu) { return arch_->DescribeRegisters(vcpu); },
+      .read_state = [this](const kvm::Vcpu& vcpu,
+                           VcpuState* slot) { arch_->ReadVcpuState(vcpu, slot); },
+      .on_parked = [this] { coordinator_.NotifyParked(); },
   };
   for (uint32_t cpu = 0; cpu < cpus; ++cpu) {
     absl::StatusOr<std::unique_ptr<kvm::Vcpu>> vcpu = vm_.CreateVcpu(arch_->VcpuId(cpu));
     if (!vcpu.ok()) return vcpu.status();
     if (absl::Status status = arch_->SetupVcpu(**vcpu, cpu); !status.ok()) return status;
     callbacks.before_first_run = cpu == 0 ? [this] { NoteFirstRun(); } : std::function<void()>();
-    vcpus_.push_back(std::make_unique<VcpuThread>(*std::move(vcpu), cpu, callbacks));
+    vcpus_.push_back(
+        std::make_unique<VcpuThread>(*std::move(vcpu), cpu, callbacks, arch_->NewVcpuState()));
   }
+  JoinTheFreeze();
   return absl::OkStatus();
+}
+
+void KvmMachine::JoinTheFreeze() {
+  for (auto& vcpu : vcpus_) coordinator_.Add(vcpu.get());
+  for (const Device& device : devices_) {
+    for (Freezable* freezable : device.model->Freezables()) {
+      device_participants_.push_back(std::make_unique<DeviceParticipant>(freezable, &coordinator_));
+      coordinator_.Add(device_participants_.back().get());
+    }
+  }
+  coordinator_.set_hooks({.after_freeze = [this](const FreezeReport&) { arch_->Frozen(); },
+                          .before_thaw =
+                              [this](const FreezeReport& report) {
+                                std::vector<const kvm::Vcpu*> parked;
+                                for (const auto& vcpu : vcpus_) {
+                                  if (vcpu->IsParked(report.number))
+                                    parked.push_back(&vcpu->vcpu());
+                                }
+                                arch_->BeforeThaw(parked, parked.size() == vcpus_.size());
+                              }});
 }
 
 void KvmMachine::NoteFirstRun() {
@@ -296,14 +331,69 @@ void KvmMachine::End(const MachineEnd& end) {
     end_ = end;
     on_end = on_end_;
   }
-  for (auto& vcpu : vcpus_) vcpu->RequestStop();
+  for (auto& vcpu : vcpus_) {
+    if (config_.hold_at_end && end.kind != EndKind::kStopped) {
+      vcpu->Hold();
+    } else {
+      vcpu->RequestStop();
+    }
+  }
   if (on_end) on_end(end);
+}
+
+void KvmMachine::Stop() {
+  End({.kind = EndKind::kStopped, .message = "stopped from outside"});
+  if (config_.hold_at_end) {
+    for (auto& vcpu : vcpus_) vcpu->RequestStop();
+  }
 }
 
 MachineEnd KvmMachine::Wait() {
   for (auto& vcpu : vcpus_) vcpu->Join();
   absl::MutexLock lock(&mutex_);
   return end_.value_or(MachineEnd{.kind = EndKind::kStopped, .message = "never started"});
+}
+
+VcpuSnapshot KvmMachine::SnapshotOf(const VcpuThread& vcpu, const FreezeReport& report) const {
+  VcpuSnapshot snapshot{.index = vcpu.index(),
+                        .id = vcpu.vcpu().id(),
+                        .parked = vcpu.IsParked(report.number),
+                        .stats = vcpu.stats(),
+                        .last_exit = vcpu.last_exit()};
+  const VcpuState* state = snapshot.parked ? vcpu.state() : nullptr;
+  if (state == nullptr) {
+    snapshot.unavailable = snapshot.parked ? "the vCPU's thread has not started, or has ended"
+                                           : "the vCPU did not stand still in time";
+    const Arch::VcpuNotes notes = arch_->DescribeVcpu(*arch_->NewVcpuState(), vcpu.index());
+    snapshot.prstatus = notes.prstatus;
+    snapshot.qemu = notes.qemu;
+    return snapshot;
+  }
+  Arch::VcpuNotes notes = arch_->DescribeVcpu(*state, vcpu.index());
+  snapshot.prstatus = std::move(notes.prstatus);
+  snapshot.qemu = std::move(notes.qemu);
+  snapshot.registers_json = std::move(notes.json);
+  snapshot.program_counter = state->program_counter();
+  snapshot.interrupts_off = state->has_registers() && state->interrupts_off();
+  snapshot.waiting = state->waiting();
+  return snapshot;
+}
+
+MachineSnapshot KvmMachine::Snapshot(const FreezeReport& report) const {
+  MachineSnapshot snapshot{.freeze = report,
+                           .latencies = coordinator_.latencies(),
+                           .frozen_before = coordinator_.frozen_time(),
+                           .guest_clock_ns = arch_->guest_clock_ns()};
+  for (const auto& vcpu : vcpus_) snapshot.vcpus.push_back(SnapshotOf(*vcpu, report));
+  for (const Device& device : devices_) {
+    snapshot.devices.push_back({.name = device.model->name(),
+                                .is_port = device.placement.is_port,
+                                .base = device.placement.base,
+                                .size = device.placement.size,
+                                .gsi = device.placement.gsi,
+                                .state_json = device.model->DumpState()});
+  }
+  return snapshot;
 }
 
 std::vector<VcpuStats> KvmMachine::Stats() const {

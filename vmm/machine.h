@@ -15,6 +15,7 @@
 #include "vmm/boot/kernel_image.h"
 #include "vmm/device/device.h"
 #include "vmm/machine_config.h"
+#include "vmm/machine_snapshot.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/device_tree.h"
 #include "vmm/vcpu/machine_end.h"
@@ -73,7 +74,8 @@ class Machine {
   // called Stop, as soon as the end is known; it must not call Wait.
   virtual absl::Status Start(std::function<void(const MachineEnd&)> on_end) = 0;
 
-  // Ends the machine from outside; the first end wins.
+  // Ends the machine from outside; the first end wins. With config().hold_at_end it also lets the
+  // vCPU threads of a machine that has ended go.
   virtual void Stop() = 0;
 
   // For power and panic devices: ends the machine with `kind`. Called on vCPU threads.
@@ -81,6 +83,15 @@ class Machine {
 
   // Blocks until all vCPU threads are gone.
   virtual MachineEnd Wait() = 0;
+
+  // Makes everything that touches guest memory stand still (rules F), in every phase of the
+  // machine, and lets it go on. Any thread but a vCPU's or a device's. They nest: see
+  // FreezeCoordinator.
+  virtual FreezeReport Freeze() = 0;
+  virtual void Thaw() = 0;
+  // While frozen. `report`: what Freeze returned.
+  virtual MachineSnapshot Snapshot(const FreezeReport& report) const = 0;
+  virtual FreezeLatencies freeze_latencies() const = 0;
 
   virtual std::vector<VcpuStats> Stats() const = 0;
   // When the first KVM_RUN was entered (CLOCK_MONOTONIC); InfiniteFuture before.

@@ -53,6 +53,7 @@ absl::Status QueueWorker::Start(const ActiveQueue& queue, const BlockLimits& lim
   if (!run.ok()) return run.status();
 
   std::lock_guard<std::mutex> lock(mutex_);
+  (*control)->set_on_parked(on_parked_);
   if (pause_) (*control)->RequestPause();
   engine_ = std::string((*run)->engine_name());
   control_ = *control;
@@ -124,6 +125,11 @@ bool QueueWorker::live() const {
 std::string QueueWorker::engine() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return control_ == nullptr ? "" : engine_;
+}
+
+void QueueWorker::SetOnParked(std::function<void()> on_parked) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  on_parked_ = std::move(on_parked);
 }
 
 void QueueWorker::RequestPause() {

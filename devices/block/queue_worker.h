@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -47,6 +48,7 @@ class QueueWorker : public Freezable {
 
   // Freezable. Without a live worker a pause succeeds at once (rule P3).
   std::string name() const override { return name_; }
+  void SetOnParked(std::function<void()> on_parked) override;
   void RequestPause() override;
   bool IsParked() const override;
   void Resume() override;
@@ -60,6 +62,7 @@ class QueueWorker : public Freezable {
   mutable std::mutex mutex_;
   std::shared_ptr<WorkerControl> control_ ABSL_GUARDED_BY(mutex_);  // null: no thread
   bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
+  std::function<void()> on_parked_ ABSL_GUARDED_BY(mutex_);
   bool pause_ ABSL_GUARDED_BY(mutex_) = false;  // between RequestPause and Resume
   std::string engine_ ABSL_GUARDED_BY(mutex_);
   pthread_t thread_ = {};  // joinable while control_ is set

@@ -124,7 +124,7 @@ void WorkerControl::Park() {
   {
     std::unique_lock<std::mutex> lock(mutex_);
     while (pause_.load(std::memory_order_relaxed)) {
-      parked_.store(true, std::memory_order_release);
+      if (!parked_.exchange(true, std::memory_order_acq_rel) && on_parked_) on_parked_();
       changed_.wait(lock);
     }
   }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -28,6 +29,8 @@ class WorkerControl : public BlockingGate {
   static absl::StatusOr<std::shared_ptr<WorkerControl>> Create();
 
   // --- other threads ---
+  // Is called on the worker's thread each time it has parked. Before the thread begins.
+  void set_on_parked(std::function<void()> on_parked) { on_parked_ = std::move(on_parked); }
   void RequestPause();
   void Resume();
   // Takes a pause back (rule R8).
@@ -78,6 +81,7 @@ class WorkerControl : public BlockingGate {
   // Flags are written with mutex_ held, so that no wake-up is missed; read without it.
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::function<void()> on_parked_;
   std::atomic<bool> pause_{false};
   std::atomic<bool> stop_{false};
   std::atomic<bool> parked_{false};

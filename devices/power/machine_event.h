@@ -11,6 +11,7 @@ enum class MachineEvent {
   kReset,        // the guest asked for a reset
   kPanic,        // the guest kernel panicked
   kCrashLoaded,  // the guest kernel panicked and its crash kernel takes over
+  kDumpRequest,  // the guest asked for a dump of itself
 };
 
 // Called on the vCPU thread that wrote the register; must not block.
@@ -26,6 +27,8 @@ inline const char* MachineEventName(MachineEvent event) {
       return "panic";
     case MachineEvent::kCrashLoaded:
       return "crash-loaded";
+    case MachineEvent::kDumpRequest:
+      return "dump-request";
   }
   return "unknown";
 }

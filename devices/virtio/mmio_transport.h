@@ -37,6 +37,7 @@ class VirtioMmioDevice : public BusDevice {
   void Write(uint64_t offset, absl::Span<const uint8_t> data) override;
   // One per queue: a 4-byte write of its index to QueueNotify (rule T10).
   std::vector<NotifyEvent> NotifyEvents() override;
+  std::vector<Freezable*> Freezables() override { return device_->Freezables(); }
   std::string DumpState() const override;
 
   VirtioDevice* device() { return device_.get(); }

@@ -8,6 +8,7 @@
 
 #include "devices/console/virtio_console.h"
 #include "devices/power/acpi_power_registers.h"
+#include "devices/power/dump_request.h"
 #include "devices/power/i8042.h"
 #include "devices/power/pvpanic.h"
 #include "devices/serial/serial_16550.h"
@@ -34,6 +35,8 @@ void OnMachineEvent(Machine* machine, MachineEvent event) {
       return;
     case MachineEvent::kCrashLoaded:
       return;  // its crash kernel takes over and says the rest
+    case MachineEvent::kDumpRequest:
+      return;  // another device's
   }
 }
 
@@ -75,6 +78,7 @@ absl::StatusOr<std::unique_ptr<GuestDevices>> GuestDevices::Add(Machine* machine
   absl::Status status = devices->AddSerial(machine, loop);
   if (status.ok()) status = devices->AddConsole(machine, loop);
   if (status.ok()) status = AddPowerDevices(machine);
+  if (status.ok()) status = devices->AddDumpRequest(machine, loop);
   if (!status.ok()) return status;
   return devices;
 }
@@ -115,6 +119,22 @@ absl::Status GuestDevices::AddConsole(Machine* machine, EventLoop* loop) {
                                               context.interrupt, "virtio-console0");
   };
   return machine->AddMmioDevice("virtio_mmio", "virtio,mmio", kVirtioMmioWindow, factory).status();
+}
+
+absl::Status GuestDevices::AddDumpRequest(Machine* machine, EventLoop* loop) {
+  auto factory = [this, loop](const DeviceContext&) -> DeviceOr {
+    return std::make_unique<DumpRequest>([this, loop](MachineEvent) {
+      // A freeze waits for the vCPU that asks: it must be asked for on another thread.
+      loop->Post([this] {
+        if (on_dump_request_) on_dump_request_();
+      });
+    });
+  };
+  return machine
+      ->AddPortDevice("dump-request", kDumpRequestCompatible,
+                      static_cast<uint16_t>(kDumpRequestPort),
+                      static_cast<uint16_t>(kDumpRequestWindow), /*gsi=*/-1, factory)
+      .status();
 }
 
 void GuestDevices::Resize(uint16_t rows, uint16_t columns) {

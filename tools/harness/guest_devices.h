@@ -3,7 +3,9 @@
 #define STASIS_TOOLS_HARNESS_GUEST_DEVICES_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,6 +32,9 @@ class GuestDevices {
   // A non-blocking stream socket, this object's.
   int fd(Port port) const { return host_fds_[port]; }
 
+  // Is called on the loop's thread when the guest asked for a dump, which it may do at any time.
+  void set_on_dump_request(std::function<void()> request) { on_dump_request_ = std::move(request); }
+
   // The size of hvc0. While the machine lives.
   void Resize(uint16_t rows, uint16_t columns);
 
@@ -37,10 +42,12 @@ class GuestDevices {
   GuestDevices() = default;
   absl::Status AddSerial(Machine* machine, EventLoop* loop);
   absl::Status AddConsole(Machine* machine, EventLoop* loop);
+  absl::Status AddDumpRequest(Machine* machine, EventLoop* loop);
 
   int host_fds_[kPortCount] = {-1, -1, -1};
   int guest_fds_[kPortCount] = {-1, -1, -1};
   VirtioConsole* console_ = nullptr;  // the machine's
+  std::function<void()> on_dump_request_;
 };
 
 }  // namespace stasis

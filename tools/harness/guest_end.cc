@@ -108,9 +108,18 @@ std::optional<Finding> JudgeGuestEnd(const GuestEndFacts& facts) {
                                                   Seconds(facts.limit))),
                   "see the whole boot with --verbose");
     case EndCause::kHeartbeatLost:
+      return Fail(
+          facts,
+          WithConsole(facts, absl::StrCat("the guest hangs: no heartbeat for ",
+                                          Seconds(facts.limit), " ", When(facts.phase),
+                                          facts.spinning.empty() ? "" : "; ", facts.spinning)));
+    case EndCause::kPanicked:
+      return Fail(facts, facts.panic.has_value() ? facts.panic->line : "the guest panicked");
+    case EndCause::kCpuHang:
       return Fail(facts,
-                  WithConsole(facts, absl::StrCat("the guest hangs: no heartbeat for ",
-                                                  Seconds(facts.limit), " ", When(facts.phase))));
+                  WithConsole(facts, absl::StrFormat("CPU %d hangs: interrupts off for %s %s",
+                                                     facts.hung_cpu, Seconds(facts.limit),
+                                                     When(facts.phase))));
     case EndCause::kTimeLimit:
       return Fail(facts,
                   WithConsole(facts, absl::StrCat("not done within the time limit of ",

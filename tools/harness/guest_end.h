@@ -26,11 +26,13 @@ enum class EndCause {
   kMachine,        // the machine ended by itself: see machine_end
   kBootLimit,      // no hello in time
   kHeartbeatLost,  // the agent fell silent
+  kPanicked,       // the console told of a panic, and the machine did not end
+  kCpuHang,        // a CPU runs with interrupts off while others go on
   kTimeLimit,      // the whole run took too long
   kEndLimit,       // told to end, and did not
   kProtocol,       // the agent speaks another protocol version, or nonsense
   kHandler,        // whoever uses the session has seen enough
-  kInterrupted,    // SIGINT, SIGTERM, SIGHUP to this process
+  kInterrupted,    // SIGINT, SIGTERM, SIGHUP, SIGQUIT to this process
 };
 
 struct GuestEndFacts {
@@ -41,6 +43,8 @@ struct GuestEndFacts {
   std::string detail;                 // of kProtocol; signal name of kInterrupted
   std::optional<ConsoleAlarm> panic;  // the first panic on the console
   std::optional<ConsoleAlarm> alarm;  // the first alarm of another kind
+  std::string spinning;               // what vCPUs do that have interrupts off, if that is seen
+  int hung_cpu = -1;                  // of kCpuHang
   std::string last_console_line;
   uint64_t console_bytes = 0;
 };

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -17,6 +18,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "tools/harness/startup_trace.h"
 
 namespace stasis {
@@ -26,6 +28,7 @@ constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kNoisePeriod = absl::Milliseconds(100);
 constexpr size_t kSerialSource = 0;
 constexpr size_t kHvc0Source = 1;
+constexpr int64_t kPanicTicks = 5;
 
 absl::Time MonotonicNow() {
   timespec now;
@@ -36,7 +39,9 @@ absl::Time MonotonicNow() {
 sigset_t WatchedSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH}) sigaddset(&set, signal);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGUSR1}) {
+    sigaddset(&set, signal);
+  }
   return set;
 }
 
@@ -109,13 +114,31 @@ absl::Status GuestSession::Assemble(const KernelImage& kernel) {
   absl::Status status = loop_->Add(signal_fd_, EPOLLIN, [this](uint32_t) { OnSignal(); });
   if (!status.ok()) return status;
 
-  absl::StatusOr<std::unique_ptr<Machine>> machine = Machine::Create(options_.machine);
+  MachineConfig config = options_.machine;
+  config.hold_at_end = options_.dump.when != DumpWhen::kNever;
+  absl::StatusOr<std::unique_ptr<Machine>> machine = Machine::Create(config);
   if (!machine.ok()) return machine.status();
   machine_ = *std::move(machine);
   absl::StatusOr<std::unique_ptr<GuestDevices>> devices =
       GuestDevices::Add(machine_.get(), loop_.get());
   if (!devices.ok()) return devices.status();
   devices_ = *std::move(devices);
+  devices_->set_on_dump_request([this] {
+    Dump({.kind = "guest-request", .source = "agent", .message = "the guest asked for a dump"},
+         std::nullopt);
+  });
+  recorder_ = std::make_unique<IncidentRecorder>(
+      machine_.get(), options_.dump,
+      IncidentRecorder::Context{.more = [this] { return DumpMore(); },
+                                .vmcoreinfo = [this]() -> std::optional<dump::VmcoreInfoHint> {
+                                  if (!agent_.hello().has_value() ||
+                                      !agent_.hello()->vmcoreinfo.has_value())
+                                    return {};
+                                  return dump::VmcoreInfoHint{agent_.hello()->vmcoreinfo->address,
+                                                              agent_.hello()->vmcoreinfo->size};
+                                }});
+  cpu_watch_ = std::make_unique<CpuWatch>(options_.heartbeat_limit);
+  console_.set_on_alarm([this](const ConsoleAlarm& alarm) { OnAlarm(alarm); });
   status = OpenChannels();
   if (!status.ok()) return status;
 
@@ -175,10 +198,17 @@ void GuestSession::OnAgentBytes(absl::string_view bytes) {
 
 void GuestSession::OnMessage(const wire::AgentMessage& message) {
   silent_ticks_ = 0;
+  if (recorder_->has_early() && !cpu_watch_->Suspect(0.5).has_value()) {
+    recorder_->Note("the agent is heard again");
+    recorder_->DropEarly();
+  }
+  if (const auto* symbols = std::get_if<wire::Symbols>(&message)) symbols_ = *symbols;
+  if (const auto* samples = std::get_if<wire::WorkerSamples>(&message)) samples_ = *samples;
   if (phase_ == GuestPhase::kBooting && std::holds_alternative<wire::Hello>(message)) {
     phase_ = GuestPhase::kIdle;
     times_.hello = MonotonicNow();
     times_.to_hello = times_.hello - started_;
+    recorder_->Note("the agent said hello");
   }
   if (callbacks_.on_message) callbacks_.on_message(message);
 }
@@ -186,7 +216,10 @@ void GuestSession::OnMessage(const wire::AgentMessage& message) {
 void GuestSession::OnSignal() {
   signalfd_siginfo info;
   while (read(signal_fd_, &info, sizeof(info)) == sizeof(info)) {
-    if (info.ssi_signo != SIGWINCH) {
+    if (info.ssi_signo == SIGUSR1) {
+      Dump({.kind = "user-request", .source = "command", .message = "asked for by SIGUSR1"},
+           std::nullopt);
+    } else if (info.ssi_signo != SIGWINCH) {
       End(EndCause::kInterrupted, absl::StrCat("SIG", sigabbrev_np(info.ssi_signo)));
     } else if (std::optional<WindowSize> size = TerminalSize(0); size && callbacks_.on_window) {
       callbacks_.on_window(*size);
@@ -195,6 +228,94 @@ void GuestSession::OnSignal() {
 }
 
 void GuestSession::ResizeHvc0(WindowSize size) { devices_->Resize(size.rows, size.columns); }
+
+void GuestSession::OnAlarm(const ConsoleAlarm& alarm) {
+  recorder_->Note(absl::StrCat("console: ", alarm.line));
+  if (alarm.kind == ConsoleAlarmKind::kPanic) {
+    panic_ticks_ = 0;
+  } else if (!alarm_dumped_ && recorder_->settings().when != DumpWhen::kNever) {
+    // Where the trouble was seen is worth more than what is left of it at the end. Once.
+    alarm_dumped_ = true;
+    Dump({.kind = "kernel-alarm", .source = "console", .message = alarm.line}, std::nullopt);
+  }
+}
+
+void GuestSession::Dump(const DumpTrigger& trigger, const std::optional<Finding>& verdict) {
+  if (recorder_->settings().when == DumpWhen::kNever) return;
+  const DumpRecord& record = recorder_->Dump(trigger, verdict);
+  fprintf(stderr, "stasis: %s\n", DescribeDump(record).c_str());
+}
+
+nlohmann::json GuestSession::DumpMore() const {
+  using nlohmann::json;
+  json more = dump_more_ ? dump_more_() : json::object();
+  static constexpr const char* kPhases[] = {"booting", "idle", "running", "ending", "plain"};
+  more["phase"] = kPhases[static_cast<int>(phase_)];
+  more["host"] = {{"lane", options_.lane}};
+  more["machine"] = {{"kernel", options_.kernel_path}};
+  const std::string release =
+      agent_.hello().has_value() ? agent_.hello()->kernel_release : options_.kernel_release;
+  if (!release.empty()) more["machine"]["kernel_release"] = release;
+  json alarms = json::array();
+  for (const ConsoleAlarm& alarm : console_.alarms()) {
+    alarms.push_back({{"kind", std::string(ConsoleAlarmName(alarm.kind))}, {"line", alarm.line}});
+  }
+  more["console"] = {{"tail", console_.Text()},
+                     {"total_bytes", console_.total_bytes()},
+                     {"alarms", std::move(alarms)}};
+  if (symbols_.has_value()) {
+    json symbols = json::object();
+    for (const auto& [name, address] : symbols_->address) {
+      symbols[name] = absl::StrFormat("%#x", address);
+    }
+    more["symbols"] = std::move(symbols);
+  } else {
+    more["symbols"] = {{"unavailable", "the agent has not sent them"}};
+  }
+  if (samples_.has_value()) {
+    json workers = json::array();
+    for (const wire::WorkerSample& sample : samples_->samples) {
+      workers.push_back({{"index", sample.index},
+                         {"iterations", sample.iterations},
+                         {"run_ns", sample.run_ns},
+                         {"max_gap_ns", sample.max_gap_ns},
+                         {"current_gap_ns", sample.current_gap_ns},
+                         {"cpu", sample.cpu}});
+    }
+    more["workers"] = std::move(workers);
+  }
+  return more;
+}
+
+std::vector<ThreadSchedule> GuestSession::ReadThreads() const {
+  std::vector<ThreadSchedule> threads;
+  for (const VcpuStats& stats : machine_->Stats()) {
+    std::optional<ThreadSchedule> schedule = ReadThreadSchedule(stats.thread_id);
+    if (!schedule.has_value()) return {};  // a host without schedstats
+    threads.push_back(*schedule);
+  }
+  return threads;
+}
+
+// Suspicion at half of the limit: an early snapshot shows what led to the verdict.
+void GuestSession::WatchForHangs() {
+  if (recorder_->settings().when == DumpWhen::kNever) return;
+  const int64_t half = options_.heartbeat_limit / kTick / 2;
+  if (silent_ticks_ == half) {
+    recorder_->TakeEarly({.kind = "heartbeat-lost",
+                          .source = "watchdog",
+                          .message = absl::StrCat("no heartbeat for ", half, " s")});
+  }
+  if (!cpu_watch_->Tick(ReadThreads())) return;
+  cpu_watch_->Look(recorder_->Look());
+  if (std::optional<int> suspect = cpu_watch_->Suspect(0.5);
+      suspect.has_value() && !recorder_->has_early()) {
+    recorder_->TakeEarly({.kind = "cpu-hang",
+                          .source = "watchdog",
+                          .message = absl::StrCat("CPU ", *suspect, " has interrupts off"),
+                          .vcpu = *suspect});
+  }
+}
 
 void GuestSession::OnTick() {
   ++ticks_;
@@ -205,13 +326,19 @@ void GuestSession::OnTick() {
     end_.limit = limit;
     End(cause);
   };
+  // A panic restarts the machine at once, unless the user's command line says otherwise.
+  if (!ended_ && panic_ticks_ >= 0 && ++panic_ticks_ > kPanicTicks) End(EndCause::kPanicked);
   if (ended_ || phase_ == GuestPhase::kPlain) {
     if (!ended_ && past(ticks_, options_.total_limit)) {
       end(EndCause::kTimeLimit, options_.total_limit);
     }
     return;
   }
-  if (phase_ == GuestPhase::kEnding && past(++ending_ticks_, options_.end_limit)) {
+  if (phase_ == GuestPhase::kIdle || phase_ == GuestPhase::kRunning) WatchForHangs();
+  if (std::optional<int> hung = cpu_watch_->Suspect(1); hung.has_value()) {
+    end_.hung_cpu = *hung;
+    end(EndCause::kCpuHang, options_.heartbeat_limit);
+  } else if (phase_ == GuestPhase::kEnding && past(++ending_ticks_, options_.end_limit)) {
     end(EndCause::kEndLimit, options_.end_limit);
   } else if (phase_ == GuestPhase::kBooting && past(ticks_, options_.boot_limit)) {
     end(EndCause::kBootLimit, options_.boot_limit);
@@ -225,12 +352,14 @@ void GuestSession::OnTick() {
 
 void GuestSession::BeginRun() {
   phase_ = GuestPhase::kRunning;
+  recorder_->Note("the run begins");
   SampleNoise();
 }
 
 void GuestSession::BeginEnd() {
   SampleNoise();
   phase_ = GuestPhase::kEnding;
+  recorder_->Note("the guest is told to end");
   Send(wire::Shutdown{wire::ShutdownHow::kEnd});
 }
 
@@ -263,23 +392,33 @@ absl::StatusOr<GuestEndFacts> GuestSession::Run() {
         if (phase_ == GuestPhase::kRunning) SampleNoise();
       },
       /*repeat=*/true);
-  absl::Status started = machine_->Start([this](const MachineEnd&) {
-    loop_->Post([this] {
+  absl::Status started = machine_->Start([this](const MachineEnd& end) {
+    loop_->Post([this, end] {
       // What the guest wrote last (a panic, the result) stands before its end.
       DrainConsoles();
+      if (!ended_) end_.machine_end = end;
       End(EndCause::kMachine);
     });
   });
   if (!started.ok()) return started;
   loop_->Run();
+  FillConsoleFacts();
+  DumpEnd();
   machine_->Stop();
   end_.machine_end = machine_->Wait();
   times_.first_run = machine_->first_run();
   times_.cpu_to_first_run = machine_->cpu_time_until_first_run();
   times_.to_first_run = times_.first_run - created_;
   times_.total = MonotonicNow() - started_;
-  FillConsoleFacts();
   return end_;
+}
+
+void GuestSession::DumpEnd() {
+  const DumpWhen when = recorder_->settings().when;
+  if (when == DumpWhen::kNever) return;
+  if (end_.cause == EndCause::kHeartbeatLost) end_.spinning = recorder_->CompareWithEarly();
+  const std::optional<Finding> finding = JudgeGuestEnd(end_);
+  if (WantsDump(when, end_, finding)) Dump(TriggerOf(end_, finding), finding);
 }
 
 bool GuestSession::Flush(ByteChannel* channel, int fd) {
@@ -288,7 +427,7 @@ bool GuestSession::Flush(ByteChannel* channel, int fd) {
     poll(ready, 2, -1);
     signalfd_siginfo info;
     if (ready[1].revents != 0 && read(signal_fd_, &info, sizeof(info)) == sizeof(info) &&
-        info.ssi_signo != SIGWINCH) {
+        info.ssi_signo != SIGWINCH && info.ssi_signo != SIGUSR1) {
       return false;
     }
     if (ready[0].revents != 0) channel->WriteReady();

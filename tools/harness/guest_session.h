@@ -15,9 +15,11 @@
 #include "tools/harness/agent_link.h"
 #include "tools/harness/byte_channel.h"
 #include "tools/harness/console_log.h"
+#include "tools/harness/cpu_watch.h"
 #include "tools/harness/guest_devices.h"
 #include "tools/harness/guest_end.h"
 #include "tools/harness/host_noise.h"
+#include "tools/harness/incident.h"
 #include "tools/harness/terminal.h"
 #include "vmm/boot/kernel_image.h"
 #include "vmm/boot/mapping.h"
@@ -36,6 +38,11 @@ struct GuestSessionOptions {
   absl::Duration heartbeat_limit = absl::Seconds(20);
   absl::Duration end_limit = absl::Seconds(30);
   absl::Duration total_limit = absl::InfiniteDuration();
+  DumpSettings dump;
+  // For the dump: the image's path and what is known of its release.
+  std::string kernel_path;
+  std::string kernel_release;
+  std::string lane;
 };
 
 struct SessionTimes {
@@ -49,8 +56,9 @@ struct SessionTimes {
 };
 
 // Create, set callbacks, Run once. Everything happens on the thread that calls Run, on its event
-// loop. Limits are counted in ticks of one second that the loop itself has seen: a host that stops
-// the whole program (a suspended laptop, a blocked terminal) does not run them down.
+// loop. Trouble is dumped as options.dump says, while the machine is still there. Limits are
+// counted in ticks of one second that the loop itself has seen: a host that stops the whole program
+// (a suspended laptop, a blocked terminal) does not run them down.
 class GuestSession {
  public:
   struct Callbacks {
@@ -68,6 +76,13 @@ class GuestSession {
   ~GuestSession();
   GuestSession(const GuestSession&) = delete;
   GuestSession& operator=(const GuestSession&) = delete;
+
+  // More of the dump's JSON (docs/dump-format.md): `scenario`. Asked for each dump.
+  void set_dump_more(std::function<nlohmann::json()> more) { dump_more_ = std::move(more); }
+  // Freezes, dumps and goes on. `verdict` is what the user will read, if that is known.
+  void Dump(const DumpTrigger& trigger, const std::optional<Finding>& verdict);
+  // So far, in order.
+  const std::vector<DumpRecord>& dumps() const { return recorder_->dumps(); }
 
   void set_callbacks(Callbacks callbacks) { callbacks_ = std::move(callbacks); }
   EventLoop* loop() { return loop_.get(); }
@@ -97,7 +112,8 @@ class GuestSession {
   void End(EndCause cause, std::string detail = "");
 
   // Starts the vCPUs and returns when all is over: vCPU threads are gone, consoles are read to the
-  // end. SIGINT, SIGTERM, SIGHUP and SIGQUIT meanwhile end the session with kInterrupted.
+  // end. SIGINT, SIGTERM, SIGHUP and SIGQUIT meanwhile end the session with kInterrupted; SIGQUIT
+  // dumps first. SIGUSR1 dumps and goes on.
   // Error: the machine did not start.
   absl::StatusOr<GuestEndFacts> Run();
 
@@ -113,7 +129,13 @@ class GuestSession {
   void OnAgentBytes(absl::string_view bytes);
   void OnMessage(const wire::AgentMessage& message);
   void OnSignal();
+  void OnAlarm(const ConsoleAlarm& alarm);
   void OnTick();
+  void WatchForHangs();
+  std::vector<ThreadSchedule> ReadThreads() const;
+  nlohmann::json DumpMore() const;
+  // The dump of the session's end, while the machine still stands.
+  void DumpEnd();
   void SampleNoise();
   bool ConsolesHaveBytes() const;
   void DrainConsoles();
@@ -137,6 +159,13 @@ class GuestSession {
   int64_t ticks_ = 0;
   int64_t silent_ticks_ = 0;
   int64_t ending_ticks_ = 0;
+  int64_t panic_ticks_ = -1;  // since the console told of a panic; -1: it did not
+  bool alarm_dumped_ = false;
+  std::function<nlohmann::json()> dump_more_;
+  std::optional<wire::Symbols> symbols_;
+  std::optional<wire::WorkerSamples> samples_;
+  std::unique_ptr<IncidentRecorder> recorder_;
+  std::unique_ptr<CpuWatch> cpu_watch_;
 
   int signal_fd_ = -1;
   std::unique_ptr<GuestDevices> devices_;

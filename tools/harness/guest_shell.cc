@@ -62,6 +62,10 @@ class GuestShell {
     session.heartbeat_limit *= options_.patience;
     session.end_limit *= options_.patience;
     session.total_limit = options_.time_limit;
+    session.dump = options_.dump;
+    session.kernel_path = setup_.kernel_path;
+    session.kernel_release = setup_.kernel.release();
+    session.lane = options_.lane;
     return session;
   }
 
@@ -179,6 +183,7 @@ class GuestShell {
   GuestShellResult Conclude(const GuestEndFacts& end) {
     GuestShellResult result;
     result.times = session_->times();
+    result.dumps = session_->dumps();
     result.finding = JudgeGuestEnd(end);
     if (!result.finding.has_value() && error_.has_value()) result.finding = error_;
     if (result.finding.has_value()) return result;

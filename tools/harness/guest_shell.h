@@ -20,12 +20,15 @@ struct GuestShellOptions {
   absl::Duration time_limit = absl::InfiniteDuration();
   double patience = 1;
   absl::Duration boot_limit = absl::Seconds(60);
+  DumpSettings dump;
+  std::string lane;
 };
 
 struct GuestShellResult {
   int exit_code = 0;               // the command's; 128 + signal when one killed it
   std::optional<Finding> finding;  // the guest or host failed: no exit code
   SessionTimes times;              // as far as the guest came
+  std::vector<DumpRecord> dumps;
 };
 
 // A command's output goes to descriptors 1 and 2 as it comes, and descriptor 0 to its input; the

@@ -120,6 +120,7 @@ std::string TextReport(const RunReport& report) {
     absl::StrAppend(&text, "scenario  ", report.scenario->name, ": ", report.scenario->summary,
                     " (", DurationText(report.scenario->duration), ")\n");
   }
+  for (const DumpRecord& dump : report.dumps) absl::StrAppend(&text, DescribeDump(dump), "\n");
   AppendGuest(report, &text);
   if (report.measurements.has_value()) AppendWorkers(*report.measurements, &text);
   if (!report.expectations.empty()) absl::StrAppend(&text, "\n");
@@ -185,6 +186,15 @@ json JsonReport(const RunReport& report) {
     alarms.push_back({{"kind", std::string(ConsoleAlarmName(alarm.kind))}, {"line", alarm.line}});
   }
   object["alarms"] = std::move(alarms);
+  json dumps = json::array();
+  for (const DumpRecord& dump : report.dumps) {
+    json entry = {{"trigger", dump.trigger}, {"path", dump.path}};
+    if (!dump.error.empty()) entry["error"] = dump.error;
+    entry["memory_bytes"] = dump.memory_bytes;
+    entry["complete"] = dump.complete;
+    dumps.push_back(std::move(entry));
+  }
+  object["dumps"] = std::move(dumps);
   object["console_tail"] = report.console_tail;
   object["warnings"] = report.warnings;
   return object;

@@ -13,6 +13,7 @@
 #include "nlohmann/json.hpp"
 #include "tools/harness/console_log.h"
 #include "tools/harness/host_noise.h"
+#include "tools/harness/incident.h"
 #include "tools/harness/verdict.h"
 #include "vmm/topology/topology.h"
 #include "vmm/vcpu/machine_end.h"
@@ -47,6 +48,7 @@ struct RunReport {
   std::vector<ConsoleAlarm> alarms;
   std::vector<std::string> console_tail;
   std::vector<std::string> warnings;
+  std::vector<DumpRecord> dumps;
   absl::Duration to_first_run;
   absl::Duration to_hello;
   absl::Duration total;

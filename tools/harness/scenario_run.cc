@@ -42,6 +42,9 @@ class ScenarioRun {
     session_->set_callbacks({.on_message = [this](const wire::AgentMessage& message) {
       std::visit([this](const auto& m) { On(m); }, message);
     }});
+    session_->set_dump_more([this] {
+      return nlohmann::json{{"scenario", fields::ToJson(scenario_)}};
+    });
     progress_->Stage(absl::StrCat("booting ", setup_.kernel.release(), " with ",
                                   setup_.machine.topology.cpus(), " CPUs"));
     absl::StatusOr<GuestEndFacts> end = session_->Run();
@@ -56,6 +59,10 @@ class ScenarioRun {
     GuestSessionOptions session;
     session.machine = setup_.machine;
     session.cmdline = report_.cmdline;
+    session.dump = options_.dump;
+    session.kernel_path = setup_.kernel_path;
+    session.kernel_release = setup_.kernel.release();
+    session.lane = options_.lane;
     session.initrd = setup_.initrd;
     session.boot_limit = options_.boot_limit;
     session.heartbeat_limit *= options_.patience;
@@ -135,6 +142,15 @@ class ScenarioRun {
   void On(const wire::Result& result) {
     if (session_->phase() != GuestPhase::kRunning) return;  // asked for nothing: no evidence
     report_.measurements = result.measurements;
+    // A failure that is the scenario's own is dumped before the guest is told to end.
+    evidence_.measurements = report_.measurements;
+    evidence_.alarms = session_->console()->alarms();
+    evidence_.host_delay = HostDelay();
+    const Finding finding = JudgeScenario(scenario_, evidence_).finding;
+    if (finding.verdict == Verdict::kFail && session_->dumps().empty()) {
+      session_->Dump({.kind = "scenario-failed", .source = "scenario", .message = finding.what},
+                     finding);
+    }
     progress_->Stage("ending the guest");
     session_->BeginEnd();
   }
@@ -153,6 +169,18 @@ class ScenarioRun {
   void On(const wire::ExecExit&) {}
   void On(const wire::Goodbye&) {}
 
+  std::function<absl::Duration(const CpuSet&, uint64_t, uint64_t)> HostDelay() const {
+    return [&agent = session_->agent(), &noise = session_->noise()](
+               const CpuSet& cpus, uint64_t from_ns, uint64_t to_ns) {
+      std::optional<absl::Time> from = agent.HostTime(from_ns);
+      std::optional<absl::Time> to = agent.HostTime(to_ns);
+      absl::Duration most;
+      if (!from.has_value() || !to.has_value()) return most;
+      for (uint32_t cpu : cpus.Cpus()) most = std::max(most, noise.DelayOf(cpu, *from, *to));
+      return most;
+    };
+  }
+
   void FillResult(const GuestEndFacts& end) {
     if (end.cause == EndCause::kMachine) report_.machine_end = end.machine_end;
     report_.alarms = session_->console()->alarms();
@@ -164,16 +192,8 @@ class ScenarioRun {
     evidence_.guest_end = JudgeGuestEnd(end);
     evidence_.alarms = report_.alarms;
     evidence_.measurements = report_.measurements;
-    const AgentLink& agent = session_->agent();
-    const HostNoise& noise = session_->noise();
-    evidence_.host_delay = [&](const CpuSet& cpus, uint64_t from_ns, uint64_t to_ns) {
-      std::optional<absl::Time> from = agent.HostTime(from_ns);
-      std::optional<absl::Time> to = agent.HostTime(to_ns);
-      absl::Duration most;
-      if (!from.has_value() || !to.has_value()) return most;
-      for (uint32_t cpu : cpus.Cpus()) most = std::max(most, noise.DelayOf(cpu, *from, *to));
-      return most;
-    };
+    evidence_.host_delay = HostDelay();
+    report_.dumps = session_->dumps();
     ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
     report_.finding = std::move(verdict.finding);
     report_.expectations = std::move(verdict.expectations);

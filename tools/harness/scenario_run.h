@@ -8,6 +8,7 @@
 #include "guest/scenario/scenario.h"
 #include "tools/harness/guest_session.h"
 #include "tools/harness/guest_setup.h"
+#include "tools/harness/incident.h"
 #include "tools/harness/progress.h"
 #include "tools/harness/report.h"
 
@@ -21,6 +22,7 @@ struct ScenarioRunOptions {
   // Emulated hosts are slow: limits that guard against hangs are multiplied.
   double patience = 1;
   absl::Duration boot_limit = absl::Seconds(60);
+  DumpSettings dump;
 };
 
 // The limit of a guest's whole life when none is asked for.

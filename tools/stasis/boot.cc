@@ -49,11 +49,16 @@ Finding HostError(const absl::Status& status) {
   return finding;
 }
 
-int BootHere(const BootOptions& options, const GuestSetup& setup, ProgressLine* progress) {
+int BootHere(const BootOptions& options, const GuestSetup& setup, const DumpSettings& dump,
+             ProgressLine* progress) {
   GuestSessionOptions session_options;
   session_options.machine = setup.machine;
   session_options.initrd = setup.initrd;
   session_options.agent = false;
+  session_options.dump = dump;
+  session_options.kernel_path = setup.kernel_path;
+  session_options.kernel_release = setup.kernel.release();
+  session_options.lane = LaneName();
   // A person looks at the console: all kernel messages are shown.
   session_options.cmdline = GuestCmdline({.discovery = setup.machine.discovery,
                                           .verbose = true,
@@ -90,6 +95,8 @@ int Boot(const BootOptions& options, const Invocation& invocation) {
   if (!request.ok()) return Complain(FindingFromStatus(Layer::kNone, request.status()));
   request->agent = false;
   request->initrd = options.initrd;
+  absl::StatusOr<DumpSettings> dump = DumpSettingsFrom(options.machine);
+  if (!dump.ok()) return Complain(FindingFromStatus(Layer::kNone, dump.status()));
   absl::Status made = MakeDirectory(options.dump_acpi);
   if (!made.ok()) return Complain(HostError(made));
   MachineOptions machine = options.machine;
@@ -105,11 +112,15 @@ int Boot(const BootOptions& options, const Invocation& invocation) {
         options.machine.time_limit_seconds > 0
             ? absl::Seconds(options.machine.time_limit_seconds) + absl::Seconds(120)
             : absl::InfiniteDuration();
-    return RunNestedCommand(invocation, *prepared.setup,
-                            {DirectoryOf(options.dump_fdt), AbsolutePath(options.dump_acpi)}, limit,
-                            /*interactive=*/isatty(STDIN_FILENO));
+    const std::string dumps = WritableDumpDirectory(*dump);
+    const int code = RunNestedCommand(
+        invocation, *prepared.setup,
+        {DirectoryOf(options.dump_fdt), AbsolutePath(options.dump_acpi), dumps}, limit,
+        /*interactive=*/isatty(STDIN_FILENO));
+    RemoveIfEmpty(dumps);
+    return code;
   }
-  return BootHere(options, *prepared.setup, &progress);
+  return BootHere(options, *prepared.setup, *dump, &progress);
 }
 
 }  // namespace

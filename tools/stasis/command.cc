@@ -1,5 +1,6 @@
 #include "tools/stasis/command.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -46,6 +47,13 @@ void AddMachineOptions(CLI::App* command, MachineOptions* options) {
                    "The guest's agent must be there after that many seconds (default: 60, and 180 "
                    "in the nested lane)")
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--dump", options->dump,
+                   "When to write a dump of the machine: never, fail (and when asked for), always")
+      ->envname("STASIS_DUMP")
+      ->check(CLI::IsMember({"never", "fail", "always"}));
+  command->add_option("--dump-dir", options->dump_directory, "Where dumps are written")
+      ->capture_default_str();
   command->add_flag("--huge-pages", options->huge_pages, "Guest memory on transparent huge pages");
   command->add_flag("--verbose,-v", options->verbose, "The guest's console on stderr");
 }
@@ -64,6 +72,23 @@ absl::StatusOr<GuestRequest> RequestFrom(const MachineOptions& options) {
   absl::Status machine = ParseMachine(request).status();
   if (!machine.ok()) return machine;
   return request;
+}
+
+absl::StatusOr<DumpSettings> DumpSettingsFrom(const MachineOptions& options) {
+  absl::StatusOr<DumpWhen> when = ParseDumpWhen(options.dump);
+  if (!when.ok()) return when.status();
+  return DumpSettings{.when = *when, .directory = options.dump_directory};
+}
+
+std::string WritableDumpDirectory(const DumpSettings& settings) {
+  if (settings.when == DumpWhen::kNever) return "";
+  const std::string path = AbsolutePath(settings.directory);
+  if (mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return path;
+  return "";
+}
+
+void RemoveIfEmpty(const std::string& directory) {
+  if (!directory.empty()) rmdir(directory.c_str());
 }
 
 LaneChoice ChooseLaneFor(const MachineOptions& options) {

@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "tools/harness/guest_setup.h"
+#include "tools/harness/incident.h"
 #include "tools/harness/lane.h"
 #include "tools/harness/progress.h"
 #include "tools/harness/verdict.h"
@@ -43,11 +44,21 @@ struct MachineOptions {
   double boot_limit_seconds = 0;  // until the agent says hello; 0: the default
   bool huge_pages = false;
   bool verbose = false;
+  std::string dump = "fail";
+  std::string dump_directory = "stasis-dumps";
 };
 void AddMachineOptions(CLI::App* command, MachineOptions* options);
 
 // Fills in kernel, topology, memory, discovery. Error: InvalidArgument (no such discovery).
 absl::StatusOr<GuestRequest> RequestFrom(const MachineOptions& options);
+
+// When and where to dump. Error: InvalidArgument (no such --dump).
+absl::StatusOr<DumpSettings> DumpSettingsFrom(const MachineOptions& options);
+// The dump directory for RunNestedCommand, made if need be; "" when nothing will be dumped, or the
+// directory cannot be made (which the writer of a dump then says).
+std::string WritableDumpDirectory(const DumpSettings& settings);
+// Takes it away again if nothing was written to it.
+void RemoveIfEmpty(const std::string& directory);
 
 // Where a command runs: prints the lane's note on stderr. Error as a finding.
 struct LaneChoice {

@@ -81,6 +81,8 @@ int Run(const RunOptions& options, const Invocation& invocation) {
   if (std::optional<Finding> refused = CheckLimits(*scenario, machine->topology)) {
     return WriteEarly(*refused, options.json);
   }
+  absl::StatusOr<DumpSettings> dump = DumpSettingsFrom(options.machine);
+  if (!dump.ok()) return WriteEarly(FindingFromStatus(Layer::kNone, dump.status()), options.json);
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return WriteEarly(lane.finding, options.json);
 
@@ -91,8 +93,12 @@ int Run(const RunOptions& options, const Invocation& invocation) {
   if (lane.lane->nested) {
     const absl::Duration inside =
         asked > absl::ZeroDuration() ? asked : DefaultTimeLimit(*scenario, 3);
-    return RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json)},
-                            inside + absl::Seconds(120), /*interactive=*/false);
+    const std::string dumps = WritableDumpDirectory(*dump);
+    const int code =
+        RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json), dumps},
+                         inside + absl::Seconds(120), /*interactive=*/false);
+    RemoveIfEmpty(dumps);
+    return code;
   }
   const RunReport report = RunScenario(*scenario, *prepared.setup,
                                        {.verbose = options.machine.verbose,
@@ -100,7 +106,8 @@ int Run(const RunOptions& options, const Invocation& invocation) {
                                         .lane = LaneName(),
                                         .time_limit = asked,
                                         .patience = Patience(),
-                                        .boot_limit = BootLimit(options.machine)},
+                                        .boot_limit = BootLimit(options.machine),
+                                        .dump = *dump},
                                        &progress);
   progress.Clear();
   return WriteReport(report, options.json);

@@ -42,6 +42,11 @@ std::string JsonText(const GuestShellResult& result) {
     times["hello_monotonic_ns"] = MonotonicNs(result.times.hello);
   }
   object["times"] = std::move(times);
+  nlohmann::json dumps = nlohmann::json::array();
+  for (const DumpRecord& dump : result.dumps) {
+    dumps.push_back({{"trigger", dump.trigger}, {"path", dump.path}, {"error", dump.error}});
+  }
+  object["dumps"] = std::move(dumps);
   nlohmann::json stages = nlohmann::json::array();
   for (const StartupStage& stage : StartupStages()) {
     stages.push_back({{"finished", stage.finished},
@@ -58,6 +63,8 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
   if (!request.ok()) return Complain(FindingFromStatus(Layer::kNone, request.status()));
   request->shell = true;
   request->include = options.include;
+  absl::StatusOr<DumpSettings> dump = DumpSettingsFrom(options.machine);
+  if (!dump.ok()) return Complain(FindingFromStatus(Layer::kNone, dump.status()));
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return Complain(lane.finding);
   ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
@@ -67,15 +74,20 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
                                    ? absl::Seconds(options.machine.time_limit_seconds)
                                    : absl::InfiniteDuration();
   if (lane.lane->nested) {
-    return RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json)},
-                            asked + absl::Seconds(120),
-                            /*interactive=*/!options.has_exec && isatty(STDIN_FILENO));
+    const std::string dumps = WritableDumpDirectory(*dump);
+    const int code = RunNestedCommand(
+        invocation, *prepared.setup, {DirectoryOf(options.json), dumps}, asked + absl::Seconds(120),
+        /*interactive=*/!options.has_exec && isatty(STDIN_FILENO));
+    RemoveIfEmpty(dumps);
+    return code;
   }
   GuestShellOptions shell{.append = options.machine.append,
                           .verbose = options.machine.verbose,
                           .time_limit = asked,
                           .patience = Patience(),
-                          .boot_limit = BootLimit(options.machine)};
+                          .boot_limit = BootLimit(options.machine),
+                          .dump = *dump,
+                          .lane = LaneName()};
   if (options.has_exec) shell.command = options.exec;
   const GuestShellResult result = RunGuestShell(*prepared.setup, shell, &progress);
   progress.Clear();

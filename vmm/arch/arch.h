@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/device_tree.h"
 #include "vmm/platform/platform.h"
+#include "vmm/vcpu/vcpu_state.h"
 
 namespace stasis {
 
@@ -63,6 +65,24 @@ class Arch {
 
   // Registers as text, one group per line. On the vCPU's thread, not behind an unfinished access.
   virtual std::string DescribeRegisters(const kvm::Vcpu& vcpu) const = 0;
+
+  // What a vCPU thread keeps while it stands still. ReadVcpuState as DescribeRegisters.
+  virtual std::unique_ptr<VcpuState> NewVcpuState() const = 0;
+  virtual void ReadVcpuState(const kvm::Vcpu& vcpu, VcpuState* state) const = 0;
+  // Its notes and its JSON in a dump (docs/dump-format.md). `state` is of NewVcpuState.
+  struct VcpuNotes {
+    std::string prstatus;
+    std::string qemu;
+    std::string json;
+  };
+  virtual VcpuNotes DescribeVcpu(const VcpuState& state, uint32_t cpu) const = 0;
+
+  // Guest time stands still during a freeze as far as KVM allows (F9). Frozen: all vCPUs stand
+  // still. BeforeThaw: they are about to go on; only `parked` ones are touched.
+  virtual void Frozen() = 0;
+  virtual void BeforeThaw(absl::Span<const kvm::Vcpu* const> parked, bool all) = 0;
+  // Of the last freeze, in nanoseconds; nothing where KVM does not tell.
+  virtual std::optional<uint64_t> guest_clock_ns() const = 0;
 
   // ACPI tables by signature, if the guest was given any.
   virtual std::vector<std::pair<std::string, std::string>> AcpiTables() const = 0;

@@ -4,6 +4,7 @@
 #define STASIS_VMM_DEVICE_DEVICE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,10 @@ class BusDevice {
   // Asked once, after the device has its place on the bus.
   virtual std::vector<NotifyEvent> NotifyEvents() { return {}; }
 
+  // Who of this device must stand still in a freeze (rule P). Asked once, before the first vCPU
+  // runs; they live as long as the device.
+  virtual std::vector<class Freezable*> Freezables() { return {}; }
+
   // JSON object with the device's state for a dump: registers, queues, counters. May be called on
   // any thread while the machine is frozen or ended.
   virtual std::string DumpState() const { return "{}"; }
@@ -58,6 +63,10 @@ class Freezable {
  public:
   virtual ~Freezable() = default;
   virtual std::string name() const = 0;
+  // `on_parked` is called each time it has parked, on the thread that did, so that the coordinator
+  // need not ask again and again; it may be left out by one that parks within a bounded pass. Set
+  // once, before the first RequestPause.
+  virtual void SetOnParked(std::function<void()> /*on_parked*/) {}
   // Asks the participant to park; returns at once.
   virtual void RequestPause() = 0;
   // True once it is parked (acquire): it touches no guest memory until Resume.

@@ -17,10 +17,12 @@ inline constexpr uint32_t kQemuNoteType = 0;
 inline constexpr char kVmcoreInfoNoteName[] = "VMCOREINFO";  // the guest's, verbatim
 inline constexpr uint32_t kVmcoreInfoNoteType = 0;
 inline constexpr char kStasisNoteName[] = "STASIS";
-// The type is the version of the note's content: 1 is a JSON object in UTF-8 without padding.
-inline constexpr uint32_t kStasisNoteJson = 1;
+// The type is the version of the note's content: a JSON object in UTF-8, with spaces behind it. No
+// small number: readers that look at types alone would take 1 for NT_PRSTATUS.
+inline constexpr uint32_t kStasisNoteJson = 0x53540001;  // "ST", version 1
 
-// x86_64: struct elf_prstatus (<linux/elfcore.h>) and QEMU's QEMUCPUState (target/i386/arch_dump.c).
+// x86_64: struct elf_prstatus (<linux/elfcore.h>) and QEMU's QEMUCPUState
+// (target/i386/arch_dump.c).
 inline constexpr size_t kX86PrStatusBytes = 336;
 inline constexpr size_t kX86QemuStateBytes = 440;
 

@@ -1,5 +1,7 @@
 #include "vmm/x86_64/arch_x86.h"
 
+#include <x86intrin.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -11,6 +13,8 @@
 #include "vmm/x86_64/kernel_cmdline.h"
 #include "vmm/x86_64/memory_layout.h"
 #include "vmm/x86_64/mp_table.h"
+#include "vmm/x86_64/vcpu_notes.h"
+#include "vmm/x86_64/vcpu_state.h"
 
 namespace stasis {
 namespace {
@@ -121,8 +125,9 @@ absl::StatusOr<std::unique_ptr<Arch>> Arch::Create(const MachineConfig& config, 
   if (absl::Status status = CheckConfig(config, kvm); !status.ok()) return status;
   absl::StatusOr<std::vector<kvm_cpuid_entry2>> supported = kvm::SupportedCpuid(kvm);
   if (!supported.ok()) return supported.status();
-  auto arch = std::make_unique<ArchX86>(config, vm, *std::move(supported),
-                                        kvm.Extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0);
+  auto arch =
+      std::make_unique<ArchX86>(config, vm, *std::move(supported),
+                                kvm.Extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0, DumpMsrs(kvm));
   absl::Status status = kvm::SetRealModeAreas(*vm, kTssAddress, kIdentityMapAddress);
   if (status.ok()) status = arch->CreateInterruptController();
   if (!status.ok()) return status;
@@ -130,11 +135,12 @@ absl::StatusOr<std::unique_ptr<Arch>> Arch::Create(const MachineConfig& config, 
 }
 
 ArchX86::ArchX86(const MachineConfig& config, kvm::Vm* vm, std::vector<kvm_cpuid_entry2> supported,
-                 bool tsc_deadline)
+                 bool tsc_deadline, std::vector<uint32_t> dump_msrs)
     : config_(config),
       vm_(vm),
       supported_(std::move(supported)),
       tsc_deadline_(tsc_deadline),
+      dump_msrs_(std::move(dump_msrs)),
       chip_(WantsSplitChip(config.discovery) ? X86IrqChip::kSplit : X86IrqChip::kInKernel) {}
 
 absl::Status ArchX86::CreateInterruptController() {
@@ -276,6 +282,39 @@ std::string ArchX86::DescribeRegisters(const kvm::Vcpu& vcpu) const {
       sregs->cs.selector, sregs->ss.selector, regs->rax, regs->rbx, regs->rcx, regs->rdx, regs->rsi,
       regs->rdi, regs->rbp, regs->rsp, regs->r8, regs->r9, regs->r10, regs->r11, regs->r12,
       regs->r13, regs->r14, regs->r15, sregs->cr0, sregs->cr2, sregs->cr3, sregs->cr4, sregs->efer);
+}
+
+std::unique_ptr<VcpuState> ArchX86::NewVcpuState() const {
+  return std::make_unique<X86VcpuState>();
+}
+
+void ArchX86::ReadVcpuState(const kvm::Vcpu& vcpu, VcpuState* state) const {
+  static_cast<X86VcpuState*>(state)->Read(vcpu, dump_msrs_);
+}
+
+Arch::VcpuNotes ArchX86::DescribeVcpu(const VcpuState& state, uint32_t cpu) const {
+  const auto& x86 = static_cast<const X86VcpuState&>(state);
+  return {.prstatus = X86PrStatus(x86, cpu), .qemu = X86QemuState(x86), .json = X86StateJson(x86)};
+}
+
+void ArchX86::Frozen() {
+  absl::StatusOr<uint64_t> clock = kvm::GetClock(*vm_);
+  frozen_clock_ns_ = clock.ok() ? std::optional<uint64_t>(*clock) : std::nullopt;
+  frozen_tsc_ = __rdtsc();
+}
+
+void ArchX86::BeforeThaw(absl::Span<const kvm::Vcpu* const> parked, bool all) {
+  // The guest's TSC runs as fast as the host's: this program sets no frequency. A vCPU that did not
+  // park keeps its TSC, and then the others must as well.
+  const uint64_t elapsed = __rdtsc() - frozen_tsc_;
+  for (const kvm::Vcpu* vcpu : parked) {
+    std::optional<uint64_t> offset = all ? kvm::TscOffset(*vcpu) : std::nullopt;
+    // Where it cannot be done the guest's TSC has gone on, as it does under other monitors.
+    if (offset.has_value()) kvm::SetTscOffset(*vcpu, *offset - elapsed).IgnoreError();
+  }
+  if (frozen_clock_ns_.has_value()) kvm::SetClock(*vm_, *frozen_clock_ns_).IgnoreError();
+  // An error says that the guest uses no KVM clock, or not yet.
+  for (const kvm::Vcpu* vcpu : parked) kvm::NotifyPaused(*vcpu).IgnoreError();
 }
 
 std::vector<std::pair<std::string, std::string>> ArchX86::AcpiTables() const {

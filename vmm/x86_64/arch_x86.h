@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,7 +28,7 @@ namespace stasis {
 class ArchX86 : public Arch {
  public:
   ArchX86(const MachineConfig& config, kvm::Vm* vm, std::vector<kvm_cpuid_entry2> supported,
-          bool tsc_deadline);
+          bool tsc_deadline, std::vector<uint32_t> dump_msrs);
 
   absl::Status CreateInterruptController();
 
@@ -44,6 +45,12 @@ class ArchX86 : public Arch {
   absl::Status SetupVcpu(const kvm::Vcpu& vcpu, uint32_t cpu) override;
   void EndOfInterrupt(uint8_t vector) override;
   std::string DescribeRegisters(const kvm::Vcpu& vcpu) const override;
+  std::unique_ptr<VcpuState> NewVcpuState() const override;
+  void ReadVcpuState(const kvm::Vcpu& vcpu, VcpuState* state) const override;
+  VcpuNotes DescribeVcpu(const VcpuState& state, uint32_t cpu) const override;
+  void Frozen() override;
+  void BeforeThaw(absl::Span<const kvm::Vcpu* const> parked, bool all) override;
+  std::optional<uint64_t> guest_clock_ns() const override { return frozen_clock_ns_; }
   std::vector<std::pair<std::string, std::string>> AcpiTables() const override;
 
  private:
@@ -53,12 +60,16 @@ class ArchX86 : public Arch {
   kvm::Vm* const vm_;
   const std::vector<kvm_cpuid_entry2> supported_;
   const bool tsc_deadline_;
+  const std::vector<uint32_t> dump_msrs_;
   const X86IrqChip chip_;
   std::unique_ptr<KvmMsiRoutes> routes_;  // split chip only
   std::unique_ptr<IoApic> ioapic_;        // split chip only
   struct AcpiTables acpi_;
   BootEntry entry_;
   uint64_t entry_rsp_ = 0;
+  // Of the freeze that holds: KVM's clock and the host's TSC.
+  std::optional<uint64_t> frozen_clock_ns_;
+  uint64_t frozen_tsc_ = 0;
 };
 
 }  // namespace stasis

@@ -27,6 +27,8 @@ inline constexpr char kIoApicCompatible[] = "intel,ce4100-ioapic";
 inline constexpr char kLocalApicCompatible[] = "intel,ce4100-lapic";
 inline constexpr char kSerialCompatible[] = "ns16550a";
 inline constexpr char kKeyboardCompatible[] = "intel,8042";
+// One byte port at kDumpRequestPort: a write asks for a dump.
+inline constexpr char kDumpRequestCompatible[] = "stasis,dump-request";
 inline constexpr char kPanicCompatible[] = "qemu,pvpanic-mmio";
 // Three byte registers at kPowerPort: sleep control, sleep status (ACPI 6.5 §4.8.3.7), reset.
 inline constexpr char kPowerCompatible[] = "stasis,acpi-power";

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 
 #include "absl/strings/str_format.h"
@@ -22,7 +23,11 @@ struct ArrayHeader {
 };
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, ArrayHeader);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, ArrayHeader);
+constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, ArrayHeader);
 constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, ArrayHeader);
+constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, uint32_t);  // kvm_msr_list's count
+constexpr unsigned long kGetXsave = _IOR(KVMIO, 0xa4, XsaveArea);
+static_assert(sizeof(XsaveArea) == 4096);
 
 struct CpuidBuffer {
   ArrayHeader header = {};
@@ -114,6 +119,93 @@ absl::Status SetLapic(const Vcpu& vcpu, const kvm_lapic_state& lapic) {
 }
 absl::StatusOr<kvm_mp_state> GetMpState(const Vcpu& vcpu) {
   return Get<kvm_mp_state>(vcpu, KVM_GET_MP_STATE, "KVM_GET_MP_STATE");
+}
+
+absl::StatusOr<kvm_vcpu_events> GetVcpuEvents(const Vcpu& vcpu) {
+  return Get<kvm_vcpu_events>(vcpu, KVM_GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS");
+}
+absl::StatusOr<kvm_debugregs> GetDebugRegs(const Vcpu& vcpu) {
+  return Get<kvm_debugregs>(vcpu, KVM_GET_DEBUGREGS, "KVM_GET_DEBUGREGS");
+}
+absl::StatusOr<kvm_fpu> GetFpu(const Vcpu& vcpu) {
+  return Get<kvm_fpu>(vcpu, KVM_GET_FPU, "KVM_GET_FPU");
+}
+absl::StatusOr<XsaveArea> GetXsave(const Vcpu& vcpu) {
+  return Get<XsaveArea>(vcpu, kGetXsave, "KVM_GET_XSAVE");
+}
+absl::StatusOr<kvm_xcrs> GetXcrs(const Vcpu& vcpu) {
+  return Get<kvm_xcrs>(vcpu, KVM_GET_XCRS, "KVM_GET_XCRS");
+}
+
+std::vector<uint32_t> MsrIndices(const Kvm& kvm) {
+  constexpr size_t kMost = 1024;
+  std::vector<uint32_t> list(1 + kMost);
+  list[0] = kMost;
+  absl::StatusOr<int> done =
+      Ioctl(kvm.fd(), kGetMsrIndexList, "KVM_GET_MSR_INDEX_LIST", list.data());
+  if (!done.ok()) return {};
+  return std::vector<uint32_t>(list.begin() + 1,
+                               list.begin() + 1 + std::min<size_t>(list[0], kMost));
+}
+
+absl::StatusOr<std::vector<kvm_msr_entry>> GetMsrs(const Vcpu& vcpu,
+                                                   const std::vector<uint32_t>& indices) {
+  std::vector<kvm_msr_entry> result;
+  std::vector<uint8_t> buffer(sizeof(ArrayHeader) + indices.size() * sizeof(kvm_msr_entry));
+  size_t next = 0;
+  while (next < indices.size()) {
+    const ArrayHeader header = {.count = static_cast<uint32_t>(indices.size() - next)};
+    std::memcpy(buffer.data(), &header, sizeof(header));
+    for (size_t i = next; i < indices.size(); ++i) {
+      const kvm_msr_entry entry = {.index = indices[i]};
+      std::memcpy(buffer.data() + sizeof(header) + (i - next) * sizeof(entry), &entry,
+                  sizeof(entry));
+    }
+    absl::StatusOr<int> count = Ioctl(vcpu.fd(), kGetMsrs, "KVM_GET_MSRS", buffer.data());
+    if (!count.ok()) return count.status();
+    for (int i = 0; i < *count; ++i) {
+      kvm_msr_entry entry;
+      std::memcpy(&entry, buffer.data() + sizeof(header) + i * sizeof(entry), sizeof(entry));
+      result.push_back(entry);
+    }
+    next += *count + 1;  // it stops at the first one that it refuses
+  }
+  return result;
+}
+
+absl::StatusOr<uint64_t> GetClock(const Vm& vm) {
+  kvm_clock_data clock = {};
+  absl::StatusOr<int> done = Ioctl(vm.fd(), KVM_GET_CLOCK, "KVM_GET_CLOCK", &clock);
+  if (!done.ok()) return done.status();
+  return clock.clock;
+}
+
+absl::Status SetClock(const Vm& vm, uint64_t ns) {
+  kvm_clock_data clock = {.clock = ns};
+  return Ioctl(vm.fd(), KVM_SET_CLOCK, "KVM_SET_CLOCK", &clock).status();
+}
+
+absl::Status NotifyPaused(const Vcpu& vcpu) {
+  return Ioctl(vcpu.fd(), KVM_KVMCLOCK_CTRL, "KVM_KVMCLOCK_CTRL").status();
+}
+
+std::optional<uint64_t> TscOffset(const Vcpu& vcpu) {
+  uint64_t offset = 0;
+  kvm_device_attr attribute = {.group = KVM_VCPU_TSC_CTRL,
+                               .attr = KVM_VCPU_TSC_OFFSET,
+                               .addr = reinterpret_cast<uint64_t>(&offset)};
+  if (!Ioctl(vcpu.fd(), KVM_GET_DEVICE_ATTR, "KVM_GET_DEVICE_ATTR", &attribute).ok()) {
+    return std::nullopt;
+  }
+  return offset;
+}
+
+absl::Status SetTscOffset(const Vcpu& vcpu, uint64_t offset) {
+  kvm_device_attr attribute = {.group = KVM_VCPU_TSC_CTRL,
+                               .attr = KVM_VCPU_TSC_OFFSET,
+                               .addr = reinterpret_cast<uint64_t>(&offset)};
+  return Ioctl(vcpu.fd(), KVM_SET_DEVICE_ATTR, "KVM_SET_DEVICE_ATTR of the TSC offset", &attribute)
+      .status();
 }
 
 absl::Status SetMsr(const Vcpu& vcpu, uint32_t index, uint64_t value) {
