@@ -28,6 +28,8 @@ std::string Binary() {
   dup2(pipes[0][0], 0);
   dup2(pipes[1][1], 1);
   dup2(pipes[2][1], 2);
+  // Dumps only where a test is about them.
+  setenv("STASIS_DUMP", "never", 0);
   for (const auto& [name, value] : options.environment) setenv(name.c_str(), value.c_str(), 1);
   if (options.file_size_limit.has_value()) {
     const rlimit limit = {*options.file_size_limit, *options.file_size_limit};
