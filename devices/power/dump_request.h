@@ -15,9 +15,8 @@ namespace stasis {
 constexpr uint64_t kDumpRequestPort = 0x506;
 constexpr uint64_t kDumpRequestWindow = 1;
 
-// One byte: any write asks for a dump, after which the guest goes on; reads give 0. From a shell:
-//   printf d | dd of=/dev/port bs=1 seek=1286 conv=notrunc
-// Stateless: any vCPU thread.
+// One byte: any write asks for a dump, after which the guest goes on; reads give 0. From a shell in
+// the guest: /init dump. Stateless: any vCPU thread.
 class DumpRequest : public BusDevice {
  public:
   explicit DumpRequest(MachineEventCallback on_event) : on_event_(std::move(on_event)) {}

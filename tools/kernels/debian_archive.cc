@@ -166,6 +166,22 @@ absl::Status DebianArchive::Unpack(const std::vector<DebianPackage>& packages,
   if (auto status = CheckRoom(folder, needed, "unpacking"); !status.ok()) return status;
   if (auto status = ReadyFolder(root); !status.ok()) return status;
 
+  auto files = Download(packages, folder, progress);
+  if (!files.ok()) return files.status();
+  std::error_code error;
+  for (const fs::path file : *files) {
+    progress(absl::StrCat("unpack: ", file.filename().string()));
+    Command unpack;
+    unpack.argv = {"dpkg-deb", "-x", file.string(), root};
+    if (auto result = RunOrFail(*runner_, unpack, "unpack"); !result.ok()) return result.status();
+    fs::remove(file, error);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> DebianArchive::Download(
+    const std::vector<DebianPackage>& packages, const std::string& folder,
+    const Progress& progress) {
   Command download = Apt({"apt-get", "-q", "download"});
   for (const DebianPackage& package : packages) {
     download.argv.push_back(absl::StrCat(package.name, "=", package.version));
@@ -175,22 +191,43 @@ absl::Status DebianArchive::Unpack(const std::vector<DebianPackage>& packages,
   if (auto result = RunOrFail(*runner_, download, "download"); !result.ok()) {
     return result.status();
   }
-  std::vector<fs::path> files;
+  std::vector<std::string> files;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".deb") files.push_back(entry.path());
+    if (entry.path().extension() == ".deb") files.push_back(entry.path().string());
   }
   if (files.size() != packages.size()) {
     return absl::InternalError(
         absl::StrCat("apt-get download left ", files.size(), " of ", packages.size(), " packages"));
   }
-  for (const fs::path& file : files) {
-    progress(absl::StrCat("unpack: ", file.filename().string()));
-    Command unpack;
-    unpack.argv = {"dpkg-deb", "-x", file.string(), root};
-    if (auto result = RunOrFail(*runner_, unpack, "unpack"); !result.ok()) return result.status();
-    fs::remove(file, error);
-  }
+  return files;
+}
+
+absl::Status DebianArchive::UnpackMembers(const DebianPackage& package,
+                                          const std::vector<std::string>& patterns,
+                                          uint64_t unpacked_bytes, const std::string& folder,
+                                          const std::string& root, const Progress& progress) {
+  const uint64_t needed = package.download_bytes + unpacked_bytes;
+  if (auto status = CheckRoom(folder, needed, "unpacking"); !status.ok()) return status;
+  if (auto status = ReadyFolder(root); !status.ok()) return status;
+  auto files = Download({package}, folder, progress);
+  if (!files.ok()) return files.status();
+  progress(absl::StrCat("unpack: ", fs::path(files->front()).filename().string()));
+  Command unpack;
+  // dpkg-deb itself unpacks all or nothing. The paths and patterns are the script's arguments.
+  unpack.argv = {"bash",
+                 "-o",
+                 "pipefail",
+                 "-c",
+                 "deb=$1; root=$2; shift 2; dpkg-deb --fsys-tarfile \"$deb\" | "
+                 "tar -x -C \"$root\" --wildcards \"$@\"",
+                 "unpack",
+                 files->front(),
+                 root};
+  unpack.argv.insert(unpack.argv.end(), patterns.begin(), patterns.end());
+  if (auto result = RunOrFail(*runner_, unpack, "unpack"); !result.ok()) return result.status();
+  std::error_code ignored;
+  fs::remove(files->front(), ignored);
   return absl::OkStatus();
 }
 

@@ -48,6 +48,12 @@ class DebianArchive {
   absl::Status Unpack(const std::vector<DebianPackage>& packages, const std::string& folder,
                       const std::string& root, const Progress& progress);
 
+  // Downloads one package into `folder` and unpacks of it only the members that match `patterns`
+  // (of tar's --wildcards), which take `unpacked_bytes`; the .deb file is gone afterwards.
+  absl::Status UnpackMembers(const DebianPackage& package, const std::vector<std::string>& patterns,
+                             uint64_t unpacked_bytes, const std::string& folder,
+                             const std::string& root, const Progress& progress);
+
   const std::string& mirror() const { return mirror_; }
 
  private:
@@ -56,6 +62,10 @@ class DebianArchive {
   absl::Status WriteConfiguration(const AptSources& sources,
                                   const std::vector<std::string>& suites);
   Command Apt(std::vector<std::string> argv) const;
+  // The .deb files, one for each package.
+  absl::StatusOr<std::vector<std::string>> Download(const std::vector<DebianPackage>& packages,
+                                                    const std::string& folder,
+                                                    const Progress& progress);
 
   std::string directory_;
   std::string mirror_;

@@ -198,4 +198,50 @@ absl::StatusOr<CachedKernel> KernelStore::Fetch(const std::string& name, const P
   return *std::move(kernel);
 }
 
+absl::StatusOr<std::string> KernelStore::FetchDebug(const std::string& name,
+                                                    const Progress& progress) {
+  constexpr uint64_t kUnpackedBytes = uint64_t{1} << 30;  // an image with DWARF is 0.6 GiB
+  auto kernel = Fetch(name, progress);
+  if (!kernel.ok()) return kernel.status();
+  const fs::path target = fs::absolute(absl::StrCat(KernelsDirectory(), "/", kernel->release));
+  std::error_code error;
+  if (fs::exists(target / "debug/vmlinux", error)) return (target / "debug").string();
+
+  const std::string cache = fs::absolute(cache_directory_).string();
+  auto lock = TakeStoreLock(cache, [&] { progress("wait: another stasis changes the store"); });
+  if (!lock.ok()) return lock.status();
+  auto sources = SystemAptSources(boot_root_ + "/etc/apt");
+  if (!sources.ok()) return sources.status();
+  auto archive = DebianArchive::Open(cache, *sources, FindSpec(name)->suites, *runner_);
+  if (!archive.ok()) return archive.status();
+  auto package = archive->Show(kernel->origin.package + "-dbg");
+  if (!package.ok()) return package.status();
+  if (package->version != kernel->origin.version) {
+    return absl::NotFoundError(absl::StrCat("package ", package->name, " is of version ",
+                                            package->version, ", the kernel in the cache of ",
+                                            kernel->origin.version));
+  }
+  auto staging = StagingFolder::Make(cache);
+  if (!staging.ok()) return staging.status();
+  const fs::path root = staging->path() + "/root";
+  auto status =
+      archive->UnpackMembers(*package, {"*/boot/vmlinux-*", "*/misc/pvpanic/pvpanic*.ko*"},
+                             kUnpackedBytes, staging->path(), root, progress);
+  if (!status.ok()) return status;
+  const fs::path folder = staging->path() + "/debug";
+  for (const auto& entry : fs::recursive_directory_iterator(root, error)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string file = entry.path().filename();
+    const bool image = absl::StartsWith(file, "vmlinux-");
+    if (status = Move(entry.path(), folder / (image ? "vmlinux" : file)); !status.ok()) {
+      return status;
+    }
+  }
+  if (!fs::exists(folder / "vmlinux", error)) {
+    return absl::InternalError(absl::StrCat("package ", package->name, " holds no vmlinux"));
+  }
+  if (status = Move(folder, target / "debug"); !status.ok()) return status;
+  return (target / "debug").string();
+}
+
 }  // namespace stasis

@@ -56,6 +56,12 @@ class FetchTest : public ::testing::Test {
         WriteFile(command.argv[3] + file);
       }
     }
+    if (program == "bash") {  // unpacking some members: argv is bash -o pipefail -c ... deb root
+      const std::string name = fs::path(command.argv[6]).filename().string();
+      for (const auto& file : packages_[name.substr(0, name.find('='))].files) {
+        WriteFile(command.argv[7] + file);
+      }
+    }
     if (program == "depmod")
       WriteFile(command.argv[2] + "/lib/modules/" + command.argv[3] + "/modules.dep");
     return {};
@@ -225,6 +231,33 @@ TEST_F(FetchTest, APackageWithoutAnImageIsAnErrorNotAKernel) {
   packages_["linux-image-6.1.0-9-cloud-amd64"].files = {"/usr/share/doc/x"};
   EXPECT_THAT(std::string(Fetch("6.1").status().message()), HasSubstr("hold no vmlinuz"));
   EXPECT_EQ(Left(), 0u);
+}
+
+TEST_F(FetchTest, DebuggingSymbolsLieBesideTheKernel) {
+  AddClassic();
+  const std::string debug = "/usr/lib/debug";
+  packages_["linux-image-6.1.0-9-cloud-amd64-dbg"] = {
+      "",
+      {debug + "/boot/vmlinux-6.1.0-9-cloud-amd64",
+       debug + "/lib/modules/6.1.0-9-cloud-amd64/kernel/drivers/misc/pvpanic/pvpanic.ko"}};
+
+  auto folder = store_.FetchDebug("6.1", [](absl::string_view) {});
+
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_EQ(*folder, directory_.path() + "/cache/kernels/6.1.0-9-cloud-amd64/debug");
+  EXPECT_TRUE(fs::exists(*folder + "/vmlinux"));
+  EXPECT_TRUE(fs::exists(*folder + "/pvpanic.ko"));
+  failing_ = "bash";  // not unpacked a second time
+  EXPECT_TRUE(store_.FetchDebug("6.1", [](absl::string_view) {}).ok());
+}
+
+TEST_F(FetchTest, ArchiveWithoutDebuggingSymbolsIsNotFoundAndTheKernelStays) {
+  AddClassic();
+
+  auto folder = store_.FetchDebug("6.1", [](absl::string_view) {});
+
+  EXPECT_TRUE(absl::IsNotFound(folder.status())) << folder.status();
+  EXPECT_EQ(Left(), 1u);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 //   kernels/<release>/config                  what it was built with
 //   kernels/<release>/lib/modules/<release>/  modules with modules.dep, if it has any
 //   kernels/<release>/origin.json             where it is from; written last
+//   kernels/<release>/debug/vmlinux           the image with DWARF, and modules (FetchDebug)
 //   unpacked/                                 unpacked payloads (vmm/boot/unpack_cache.h)
 //   apt/<suites>/                             package lists of our own
 //   source/, build/<name>/                    what Build needs while it runs
@@ -104,6 +105,12 @@ class KernelStore {
   // needed), Internal (a program failed: its own words). Nothing is left half done.
   absl::StatusOr<CachedKernel> Fetch(const std::string& spec, const Progress& progress);
   static std::vector<std::string> FetchSpecs();
+
+  // As Fetch, and its debugging symbols: of the -dbg package, the image with DWARF and those
+  // modules that a panicking kernel stands in (pvpanic). Returns the folder with both: `vmlinux`,
+  // `pvpanic.ko`, `pvpanic-mmio.ko`. Idempotent.
+  // Errors: those of Fetch; NotFound too when the archive has no such package.
+  absl::StatusOr<std::string> FetchDebug(const std::string& spec, const Progress& progress);
 
   // Configures (allnoconfig with the fragment), builds bzImage, vmlinux and modules, and installs.
   // Errors as for Fetch; NotFound for a missing tree or fragment; AlreadyExists if the release is

@@ -192,6 +192,10 @@ void Session::OnSignal(int signal) {
     SendWindow();
     return;
   }
+  if (signal == SIGUSR1) {  // asks for something and ends nothing
+    if (started_) Send({.kind = Kind::kSignal, .code = signal});
+    return;
+  }
   ending_signal_ = signal;
   if (++signals_seen_ > 1 || !started_) {
     report_.exit_code = 128 + signal;

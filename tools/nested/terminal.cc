@@ -26,7 +26,7 @@ SignalPipe::SignalPipe() {
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return;
   read_fd_ = ends[0];
   signal_write_fd.store(ends[1], std::memory_order_relaxed);
-  for (int signal : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGWINCH, SIGPIPE}) {
+  for (int signal : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGWINCH, SIGUSR1, SIGPIPE}) {
     struct sigaction action = {};
     action.sa_handler = signal == SIGPIPE ? SIG_IGN : OnSignal;
     action.sa_flags = SA_RESTART;

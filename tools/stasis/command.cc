@@ -1,6 +1,5 @@
 #include "tools/stasis/command.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -83,8 +82,9 @@ absl::StatusOr<DumpSettings> DumpSettingsFrom(const MachineOptions& options) {
 std::string WritableDumpDirectory(const DumpSettings& settings) {
   if (settings.when == DumpWhen::kNever) return "";
   const std::string path = AbsolutePath(settings.directory);
-  if (mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return path;
-  return "";
+  mkdir(path.c_str(), 0777);
+  struct stat directory;
+  return stat(path.c_str(), &directory) == 0 && S_ISDIR(directory.st_mode) ? path : "";
 }
 
 void RemoveIfEmpty(const std::string& directory) {

@@ -31,6 +31,7 @@ void AddShellCommand(CLI::App* app, Invocation* invocation);
 void AddListCommand(CLI::App* app, Invocation* invocation);
 void AddDoctorCommand(CLI::App* app, Invocation* invocation);
 void AddKernelCommand(CLI::App* app, Invocation* invocation);
+void AddFreezeCommand(CLI::App* app, Invocation* invocation);
 
 // Options that run, boot and shell have in common.
 struct MachineOptions {

@@ -37,6 +37,18 @@ std::string OriginText(const KernelOrigin& origin) {
                       origin.version.empty() ? "" : " ", origin.version);
 }
 
+int FetchDebug(const std::vector<std::string>& specs) {
+  KernelStore store(CacheDirectory());
+  ProgressLine line(STDERR_FILENO, ProgressLine::StyleFor(STDERR_FILENO));
+  for (const std::string& spec : specs) {
+    absl::StatusOr<std::string> folder = store.FetchDebug(spec, ShowOn(&line));
+    line.Clear();
+    if (!folder.ok()) return Complain(ErrorOf(folder.status()));
+    printf("%s/vmlinux\n", folder->c_str());
+  }
+  return 0;
+}
+
 int Fetch(const std::vector<std::string>& specs) {
   KernelStore store(CacheDirectory());
   ProgressLine line(STDERR_FILENO, ProgressLine::StyleFor(STDERR_FILENO));
@@ -96,6 +108,7 @@ void AddKernelCommand(CLI::App* app, Invocation* invocation) {
   command->footer(
       "Examples:\n"
       "  stasis kernel fetch 6.12 sid\n"
+      "  stasis kernel fetch 6.1 --debug\n"
       "  stasis kernel build --fragment my.config --name mine --source ~/src/linux\n"
       "  stasis kernel list\n"
       "  stasis kernel path 6.12");
@@ -106,7 +119,12 @@ void AddKernelCommand(CLI::App* app, Invocation* invocation) {
       ->add_option("spec", *specs,
                    absl::StrCat("One of ", absl::StrJoin(KernelStore::FetchSpecs(), ", ")))
       ->required();
-  fetch->callback([specs, invocation] { invocation->action = [specs] { return Fetch(*specs); }; });
+  auto debug = std::make_shared<bool>(false);
+  fetch->add_flag("--debug", *debug,
+                  "With debugging symbols, for drgn and gdb; prints the path of the vmlinux");
+  fetch->callback([specs, debug, invocation] {
+    invocation->action = [specs, debug] { return *debug ? FetchDebug(*specs) : Fetch(*specs); };
+  });
 
   command->add_subcommand("list", "Lists the kernels in the cache")->callback([invocation] {
     invocation->action = List;

@@ -38,6 +38,7 @@ int Main(int argc, char** argv) {
   AddBootCommand(&app, &invocation);
   AddListCommand(&app, &invocation);
   AddKernelCommand(&app, &invocation);
+  AddFreezeCommand(&app, &invocation);
   AddDoctorCommand(&app, &invocation);
   try {
     app.parse(argc, argv);

@@ -23,10 +23,7 @@
 namespace stasis::dump {
 namespace {
 
-constexpr uint64_t kMostPerWrite = uint64_t{8} << 20;
-// The kernel is asked to begin writing to the disk each time this much is in its cache, so that the
-// sync at the end has little left to do.
-constexpr uint64_t kWriteBack = uint64_t{64} << 20;
+constexpr uint64_t kMostPerWrite = uint64_t{1} << 20;
 constexpr int kMostNames = 1000;
 
 absl::Time MonotonicNow() {
@@ -218,7 +215,6 @@ class VmcoreFile {
       absl::Status status = Put(region.host + offset, last - offset, region_at + offset);
       if (!status.ok()) return status;
       result_.memory_bytes += last - offset;
-      StartWriteBack();
       offset = last;
     }
     return absl::OkStatus();
@@ -234,13 +230,6 @@ class VmcoreFile {
     result_.cut = absl::StrFormat("memory from %#x on was cut: %s was reached after %d MiB",
                                   region.base.value() + offset, why, result_.memory_bytes >> 20);
     return true;
-  }
-
-  void StartWriteBack() {
-    if (result_.memory_bytes - written_back_ < kWriteBack) return;
-    written_back_ = result_.memory_bytes;
-    // Advice: whether it worked shows at the sync.
-    sync_file_range(fd_.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
   }
 
   absl::Status Put(const uint8_t* data, uint64_t length, uint64_t at) {
@@ -333,7 +322,6 @@ class VmcoreFile {
   std::string notes_;
   size_t json_bytes_ = 0;
   std::vector<uint64_t> region_at_;  // in the file
-  uint64_t written_back_ = 0;
 };
 
 }  // namespace
