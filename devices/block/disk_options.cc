@@ -19,7 +19,7 @@ namespace stasis {
 namespace {
 
 constexpr absl::string_view kAllowed =
-    "ro, direct, iops=N, bps=SIZE, burst=TIME, queues=N, engine=uring|sync";
+    "ro, direct, iops=N, bps=SIZE, burst=TIME, queues=N, engine=uring|sync, bad=OFFSET+LENGTH";
 constexpr absl::string_view kScratch = "scratch:";
 
 // At single commas; two of them stand for one in a piece.
@@ -120,6 +120,7 @@ class Parser {
       options_.engine = value == "uring" ? EngineKind::kUring : EngineKind::kSync;
       return absl::OkStatus();
     }
+    if (key == "bad") return BadBytes(value);
     return Bad(absl::StrCat("unknown option '", key, "'; allowed: ", kAllowed,
                             " (a comma in a file's name is written twice)"));
   }
@@ -129,6 +130,17 @@ class Parser {
     if (parse(value, limit) && *limit > 0) return absl::OkStatus();
     return Bad(absl::StrCat(key, "='", value, "'; must be a number above 0",
                             key == "bps" ? " (bytes, or with K, M, G, T)" : ""));
+  }
+
+  absl::Status BadBytes(absl::string_view value) {
+    const size_t plus = value.find('+');
+    IoRange& bad = options_.bad;
+    if (plus != absl::string_view::npos && ParseSize(value.substr(0, plus), &bad.offset) &&
+        ParseSize(value.substr(plus + 1), &bad.length) && bad.length > 0 &&
+        bad.offset + bad.length > bad.offset) {
+      return absl::OkStatus();
+    }
+    return Bad(absl::StrCat("bad='", value, "'; must be two sizes, as in bad=1M+4K"));
   }
 
   absl::Status Burst(absl::string_view value) {

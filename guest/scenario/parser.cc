@@ -86,7 +86,12 @@ void Parser::ReadMachine(const toml::node& node) {
   keys.known["needs_smt"] = [&](const toml::node& value) {
     Get(value, "needs_smt", &machine.needs_smt);
   };
-  keys.refused["disk"] = keys.refused["disks"] = "the block device comes later";
+  keys.known["disks"] = [&](const toml::node& value) {
+    ReadEach(value, "disks", [&](const toml::node& item) {
+      if (!Get(item, "disks", &text)) return;
+      machine.disks.push_back(text);
+    });
+  };
   keys.refused["distances"] = "NUMA distances are the default ones";
   ReadTable(node, "[machine]", keys);
 }

@@ -92,6 +92,7 @@ struct MachineSpec {
   std::vector<std::string> required_config;  // "SCHED_CLASS_EXT", without CONFIG_
   uint32_t min_cpus = 1;
   bool needs_smt = false;
+  std::vector<std::string> disks;  // as --disk takes them
 
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
@@ -101,6 +102,7 @@ struct MachineSpec {
     v("required_config", self.required_config);
     v("min_cpus", self.min_cpus);
     v("needs_smt", self.needs_smt);
+    v("disks", self.disks);
   }
 };
 

@@ -123,6 +123,9 @@ absl::Status GuestSession::Assemble(const KernelImage& kernel) {
       GuestDevices::Add(machine_.get(), loop_.get());
   if (!devices.ok()) return devices.status();
   devices_ = *std::move(devices);
+  absl::StatusOr<GuestDisks> disks = GuestDisks::Add(machine_.get(), options_.disks);
+  if (!disks.ok()) return disks.status();
+  disks_ = *std::move(disks);
   devices_->set_on_dump_request([this] {
     Dump({.kind = "guest-request", .source = "agent", .message = "the guest asked for a dump"},
          std::nullopt);

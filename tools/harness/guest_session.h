@@ -17,6 +17,7 @@
 #include "tools/harness/console_log.h"
 #include "tools/harness/cpu_watch.h"
 #include "tools/harness/guest_devices.h"
+#include "tools/harness/guest_disks.h"
 #include "tools/harness/guest_end.h"
 #include "tools/harness/host_noise.h"
 #include "tools/harness/incident.h"
@@ -32,6 +33,7 @@ struct GuestSessionOptions {
   MachineConfig machine;
   std::string cmdline;
   std::string initrd;  // path; empty: none
+  DiskSettings disks;
   // PID 1 is our agent. Without: a plain boot, which only `total_limit` ends from outside.
   bool agent = true;
   absl::Duration boot_limit = absl::Seconds(60);
@@ -89,6 +91,7 @@ class GuestSession {
   ConsoleLog* console() { return &console_; }
   const AgentLink& agent() const { return agent_; }
   Machine& machine() { return *machine_; }
+  const GuestDisks& disks() const { return disks_; }
   const HostNoise& noise() const { return noise_; }
   const SessionTimes& times() const { return times_; }
 
@@ -169,6 +172,7 @@ class GuestSession {
 
   int signal_fd_ = -1;
   std::unique_ptr<GuestDevices> devices_;
+  GuestDisks disks_;
   std::unique_ptr<ByteChannel> serial_;
   std::unique_ptr<ByteChannel> hvc0_;
   std::unique_ptr<ByteChannel> agent_port_;

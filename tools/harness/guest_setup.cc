@@ -45,6 +45,9 @@ absl::StatusOr<std::string> MakeInitramfs(const GuestRequest& request,
   spec.agent = *agent;
   spec.modules_dir = kernel.modules;
   spec.include = request.include;
+  // A guest that has a disk will want a file system on it.
+  if (!request.disks.disks.empty()) spec.modules.push_back("ext4");
+  spec.required_modules = request.modules;
   if (request.shell) {
     absl::StatusOr<std::string> busybox = FindBusybox();
     if (!busybox.ok()) return busybox.status();
@@ -75,6 +78,11 @@ absl::StatusOr<MachineConfig> ParseMachine(const GuestRequest& request) {
 GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progress) {
   absl::StatusOr<MachineConfig> machine = ParseMachine(request);
   if (!machine.ok()) return Failed(Layer::kHost, machine.status());
+
+  if (absl::Status queues = CheckDiskQueues(request.disks, machine->topology.cpus());
+      !queues.ok()) {
+    return Failed(Layer::kNone, queues);
+  }
 
   const KernelStore store(CacheDirectory());
   absl::StatusOr<ResolvedKernel> resolved = store.Resolve(request.kernel, ProcessEnvironment());
@@ -120,6 +128,7 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
     warnings.push_back(absl::StrFormat("the kernel lacks %s: %s", option.option, option.purpose));
   }
   GuestSetup setup{.machine = *std::move(machine),
+                   .disks = request.disks,
                    .kernel = *std::move(kernel),
                    .kernel_path = resolved->image,
                    .discovery = *std::move(discovery),

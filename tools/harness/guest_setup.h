@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "tools/harness/guest_disks.h"
 #include "tools/harness/progress.h"
 #include "tools/harness/verdict.h"
 #include "vmm/boot/discovery.h"
@@ -22,16 +23,19 @@ struct GuestRequest {
   std::string memory;    // "512M"; empty: 512M
   Discovery discovery = Discovery::kAuto;
   bool huge_pages = false;
+  DiskSettings disks;
   // Our initramfs (agent, modules) is made for the kernel. Without it `initrd` is taken as it is.
   bool agent = true;
   bool shell = false;                        // with busybox
   std::vector<std::string> include;          // host files
+  std::vector<std::string> modules;          // of the kernel, besides the needed ones
   std::string initrd;                        // path; with the agent: one that was made before
   std::vector<std::string> required_config;  // of a scenario, without CONFIG_
 };
 
 struct GuestSetup {
   MachineConfig machine;
+  DiskSettings disks;
   KernelImage kernel;
   std::string kernel_path;
   DiscoveryChoice discovery;

@@ -55,6 +55,7 @@ class GuestShell {
     GuestSessionOptions session;
     session.machine = setup_.machine;
     session.initrd = setup_.initrd;
+    session.disks = setup_.disks;
     session.cmdline = GuestCmdline({.discovery = setup_.machine.discovery,
                                     .verbose = options_.verbose,
                                     .user_append = options_.append});
@@ -184,6 +185,7 @@ class GuestShell {
     GuestShellResult result;
     result.times = session_->times();
     result.dumps = session_->dumps();
+    result.disks = session_->disks().Report();
     result.finding = JudgeGuestEnd(end);
     if (!result.finding.has_value() && error_.has_value()) result.finding = error_;
     if (result.finding.has_value()) return result;

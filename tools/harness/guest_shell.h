@@ -29,6 +29,7 @@ struct GuestShellResult {
   std::optional<Finding> finding;  // the guest or host failed: no exit code
   SessionTimes times;              // as far as the guest came
   std::vector<DumpRecord> dumps;
+  nlohmann::json disks = nlohmann::json::array();  // GuestDisks::Report
 };
 
 // A command's output goes to descriptors 1 and 2 as it comes, and descriptor 0 to its input; the

@@ -159,6 +159,7 @@ json JsonReport(const RunReport& report) {
                        {"discovery_reason", report.discovery_reason},
                        {"cmdline", report.cmdline}};
   object["host"] = HostJson(report);
+  if (!report.disks.empty()) object["disks"] = report.disks;
   object["times"] = {{"to_first_run_ns", absl::ToInt64Nanoseconds(report.to_first_run)},
                      {"to_hello_ns", absl::ToInt64Nanoseconds(report.to_hello)},
                      {"total_ns", absl::ToInt64Nanoseconds(report.total)}};

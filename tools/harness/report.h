@@ -49,6 +49,7 @@ struct RunReport {
   std::vector<std::string> console_tail;
   std::vector<std::string> warnings;
   std::vector<DumpRecord> dumps;
+  nlohmann::json disks = nlohmann::json::array();  // GuestDisks::Report
   absl::Duration to_first_run;
   absl::Duration to_hello;
   absl::Duration total;

@@ -64,6 +64,7 @@ class ScenarioRun {
     session.kernel_release = setup_.kernel.release();
     session.lane = options_.lane;
     session.initrd = setup_.initrd;
+    session.disks = setup_.disks;
     session.boot_limit = options_.boot_limit;
     session.heartbeat_limit *= options_.patience;
     session.end_limit *= options_.patience;
@@ -194,6 +195,7 @@ class ScenarioRun {
     evidence_.measurements = report_.measurements;
     evidence_.host_delay = HostDelay();
     report_.dumps = session_->dumps();
+    report_.disks = session_->disks().Report();
     ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
     report_.finding = std::move(verdict.finding);
     report_.expectations = std::move(verdict.expectations);

@@ -43,17 +43,12 @@ absl::Status MakeDirectory(const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("create directory ", path));
 }
 
-Finding HostError(const absl::Status& status) {
-  Finding finding = FindingFromStatus(Layer::kHost, status);
-  finding.verdict = Verdict::kError;
-  return finding;
-}
-
 int BootHere(const BootOptions& options, const GuestSetup& setup, const DumpSettings& dump,
              ProgressLine* progress) {
   GuestSessionOptions session_options;
   session_options.machine = setup.machine;
   session_options.initrd = setup.initrd;
+  session_options.disks = setup.disks;
   session_options.agent = false;
   session_options.dump = dump;
   session_options.kernel_path = setup.kernel_path;

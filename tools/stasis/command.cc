@@ -53,6 +53,19 @@ void AddMachineOptions(CLI::App* command, MachineOptions* options) {
       ->check(CLI::IsMember({"never", "fail", "always"}));
   command->add_option("--dump-dir", options->dump_directory, "Where dumps are written")
       ->capture_default_str();
+  command
+      ->add_option("--disk", options->disks,
+                   "A virtio disk: FILE, or scratch:SIZE without a file, then any of ,ro ,direct "
+                   ",iops=N ,bps=SIZE ,burst=TIME ,queues=N ,engine=uring|sync ,bad=OFFSET+LENGTH; "
+                   "may be given again")
+      ->allow_extra_args(false);
+  command->add_option("--io-cpus", options->io_cpus,
+                      "CPUs of this host on which the disks' workers run, as 0-1,3");
+  command
+      ->add_option("--module", options->modules,
+                   "Loads a module of the kernel in the guest, with what it depends on; may be "
+                   "given again")
+      ->allow_extra_args(false);
   command->add_flag("--huge-pages", options->huge_pages, "Guest memory on transparent huge pages");
   command->add_flag("--verbose,-v", options->verbose, "The guest's console on stderr");
 }
@@ -63,6 +76,12 @@ absl::StatusOr<GuestRequest> RequestFrom(const MachineOptions& options) {
   request.topology = options.topology;
   request.memory = options.memory;
   request.huge_pages = options.huge_pages;
+  request.modules = options.modules;
+  // The emulated host has one CPU.
+  absl::StatusOr<DiskSettings> disks =
+      ParseDiskSettings(options.disks, InNested() ? "" : options.io_cpus);
+  if (!disks.ok()) return disks.status();
+  request.disks = *std::move(disks);
   absl::StatusOr<Discovery> discovery = ParseDiscovery(options.discovery);
   if (!discovery.ok()) return discovery.status();
   request.discovery = *discovery;
@@ -107,6 +126,9 @@ int RunNestedCommand(const Invocation& invocation, const GuestSetup& prepared,
   NestedCommand command;
   command.argv = invocation.argv;
   command.environment = {{kPreparedInitrd, prepared.initrd}};
+  absl::StatusOr<std::vector<std::shared_ptr<BackingFile>>> held = HoldDisks(prepared.disks);
+  if (!held.ok()) return Complain(HostError(held.status()));
+  command.writable = WritableDiskDirectories(prepared.disks);
   for (const std::string& directory : std::set<std::string>(writable.begin(), writable.end())) {
     if (!directory.empty()) command.writable.push_back(directory);
   }
@@ -114,9 +136,13 @@ int RunNestedCommand(const Invocation& invocation, const GuestSetup& prepared,
   command.interactive = interactive;
   absl::StatusOr<int> code = RunInNestedLane(command);
   if (code.ok()) return *code;
-  Finding finding = FindingFromStatus(Layer::kHost, code.status());
+  return Complain(HostError(code.status()));
+}
+
+Finding HostError(const absl::Status& status) {
+  Finding finding = FindingFromStatus(Layer::kHost, status);
   finding.verdict = Verdict::kError;
-  return Complain(finding);
+  return finding;
 }
 
 ProgressLine::Style ProgressStyle(const MachineOptions& options) {

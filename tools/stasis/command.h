@@ -43,6 +43,9 @@ struct MachineOptions {
   std::string accel = "auto";
   double time_limit_seconds = 0;  // 0: by the command
   double boot_limit_seconds = 0;  // until the agent says hello; 0: the default
+  std::vector<std::string> disks;
+  std::string io_cpus;
+  std::vector<std::string> modules;
   bool huge_pages = false;
   bool verbose = false;
   std::string dump = "fail";
@@ -89,6 +92,9 @@ ProgressLine::Style ProgressStyle(const MachineOptions& options);
 GuestSetupResult PrepareHere(const GuestRequest& request, ProgressLine* progress);
 
 absl::Duration BootLimit(const MachineOptions& options);
+
+// An error of the host, whatever code the library gives it.
+Finding HostError(const absl::Status& status);
 
 // The finding's first line on stderr; returns its exit code.
 int Complain(const Finding& finding);

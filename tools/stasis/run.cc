@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "tools/harness/files.h"
 #include "tools/harness/report.h"
 #include "tools/harness/scenario_run.h"
@@ -19,12 +20,21 @@ struct RunOptions {
 };
 
 // The user's words win over the scenario's.
-void TakeMachineOf(const Scenario& scenario, GuestRequest* request) {
+absl::Status TakeMachineOf(const Scenario& scenario, GuestRequest* request) {
   if (request->topology.empty()) request->topology = scenario.machine.topology.value_or("");
   if (request->memory.empty() && scenario.machine.memory_bytes.has_value()) {
     request->memory = std::to_string(*scenario.machine.memory_bytes >> 20) + "M";
   }
   request->required_config = scenario.machine.required_config;
+  // The scenario's come first, so that it knows their names.
+  absl::StatusOr<DiskSettings> disks = ParseDiskSettings(scenario.machine.disks, "");
+  if (!disks.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("scenario ", scenario.name, ": ", disks.status().message()));
+  }
+  request->disks.disks.insert(request->disks.disks.begin(), disks->disks.begin(),
+                              disks->disks.end());
+  return absl::OkStatus();
 }
 
 // A scenario says which machines it allows.
@@ -72,7 +82,10 @@ int Run(const RunOptions& options, const Invocation& invocation) {
     return WriteEarly(FindingFromStatus(Layer::kNone, scenario.status()), options.json);
   }
   absl::StatusOr<GuestRequest> request = RequestFrom(options.machine);
-  if (request.ok()) TakeMachineOf(*scenario, &*request);
+  if (request.ok()) {
+    absl::Status taken = TakeMachineOf(*scenario, &*request);
+    if (!taken.ok()) request = taken;
+  }
   absl::StatusOr<MachineConfig> machine =
       request.ok() ? ParseMachine(*request) : absl::StatusOr<MachineConfig>(request.status());
   if (!machine.ok()) {

@@ -47,6 +47,7 @@ std::string JsonText(const GuestShellResult& result) {
     dumps.push_back({{"trigger", dump.trigger}, {"path", dump.path}, {"error", dump.error}});
   }
   object["dumps"] = std::move(dumps);
+  if (!result.disks.empty()) object["disks"] = result.disks;
   nlohmann::json stages = nlohmann::json::array();
   for (const StartupStage& stage : StartupStages()) {
     stages.push_back({{"finished", stage.finished},
