@@ -211,6 +211,7 @@ void GuestSession::OnMessage(const wire::AgentMessage& message) {
     phase_ = GuestPhase::kIdle;
     times_.hello = MonotonicNow();
     times_.to_hello = times_.hello - started_;
+    times_.use_at_hello = ReadProcessUse();
     recorder_->Note("the agent said hello");
   }
   if (callbacks_.on_message) callbacks_.on_message(message);
@@ -360,6 +361,7 @@ void GuestSession::BeginRun() {
 }
 
 void GuestSession::BeginEnd() {
+  times_.use_at_end = ReadProcessUse();
   SampleNoise();
   phase_ = GuestPhase::kEnding;
   recorder_->Note("the guest is told to end");

@@ -21,6 +21,7 @@
 #include "tools/harness/guest_end.h"
 #include "tools/harness/host_noise.h"
 #include "tools/harness/incident.h"
+#include "tools/harness/process_use.h"
 #include "tools/harness/terminal.h"
 #include "vmm/boot/kernel_image.h"
 #include "vmm/boot/mapping.h"
@@ -55,6 +56,9 @@ struct SessionTimes {
   absl::Time first_run = absl::InfiniteFuture();
   absl::Time hello = absl::InfiniteFuture();
   absl::Duration cpu_to_first_run;  // of this process since its exec
+  // When the agent said hello, and when it was told to end: with the disks' workers.
+  ProcessUse use_at_hello;
+  ProcessUse use_at_end;
 };
 
 // Create, set callbacks, Run once. Everything happens on the thread that calls Run, on its event

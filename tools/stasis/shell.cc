@@ -48,6 +48,10 @@ std::string JsonText(const GuestShellResult& result) {
   }
   object["dumps"] = std::move(dumps);
   if (!result.disks.empty()) object["disks"] = result.disks;
+  object["process"] = {{"threads_at_hello", result.times.use_at_hello.threads},
+                       {"threads_at_end", result.times.use_at_end.threads},
+                       {"descriptors_at_hello", result.times.use_at_hello.descriptors},
+                       {"descriptors_at_end", result.times.use_at_end.descriptors}};
   nlohmann::json stages = nlohmann::json::array();
   for (const StartupStage& stage : StartupStages()) {
     stages.push_back({{"finished", stage.finished},

@@ -1,0 +1,227 @@
+// Disks under the stock Linux driver: what the guest writes is what the host finds.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
+#include "tools/e2e/boot_case.h"
+#include "tools/stasis/run_stasis.h"
+
+namespace stasis {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+// A command of this machine; its output without the newline at its end.
+std::string Host(const std::string& command, int* exit_code = nullptr) {
+  std::string output;
+  FILE* pipe = popen((command + " 2>&1").c_str(), "re");
+  char buffer[4096];
+  for (size_t n; pipe != nullptr && (n = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) {
+    output.append(buffer, n);
+  }
+  const int status = pipe == nullptr ? -1 : pclose(pipe);
+  if (exit_code != nullptr) *exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  while (!output.empty() && output.back() == '\n') output.pop_back();
+  return output;
+}
+
+class BlockTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = WhyNot({}); !why.empty()) GTEST_SKIP() << why;
+    std::string name = testing::TempDir() + "/block_test.XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    options_.time_limit = std::chrono::seconds(900);
+  }
+  void TearDown() override {
+    if (!directory_.empty()) fs::remove_all(directory_);
+  }
+
+  // A sparse image.
+  std::string Image(const std::string& name, uint64_t bytes) {
+    const std::string path = directory_ + "/" + name;
+    std::ofstream(path).flush();
+    fs::resize_file(path, bytes);
+    return path;
+  }
+
+  // Runs `script` in a guest with two vCPUs; `arguments` are those of `stasis shell` besides.
+  StasisRun Guest(const std::string& script, std::vector<std::string> arguments) {
+    std::vector<std::string> all = {"shell", "--topology", "2c", "--json", Json()};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    all.insert(all.end(), {"--exec", "set -e\n" + script});
+    return RunStasis(all, options_);
+  }
+  std::string Json() const { return directory_ + "/result.json"; }
+  nlohmann::json Result() const {
+    std::ifstream file(Json());
+    return nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  }
+
+  std::string directory_;
+  RunStasisOptions options_;
+};
+
+// B3, B4, B7, B11
+TEST_F(BlockTest, FilesystemIsWholeForTheGuestAndForTheHost) {
+  const std::string image = Image("fs.img", 256 * kMiB);
+  const std::string read_only = Image("ro.img", 4 * kMiB);
+  const std::string before = Host("sha256sum < " + read_only);
+
+  const StasisRun run = Guest(
+      R"(
+mkfs.ext4 -q /dev/vda
+mkdir -p /mnt
+mount -t ext4 /dev/vda /mnt
+for i in 1 2 3 4; do dd if=/dev/urandom of=/mnt/$i bs=1M count=16 conv=fsync 2>/dev/null; done
+(cd /mnt; sha256sum 1 2 3 4) > /tmp/sums
+cp /tmp/sums /mnt/sums
+sync
+echo 3 > /proc/sys/vm/drop_caches
+(cd /mnt; sha256sum -c /tmp/sums)
+rm /mnt/4
+umount /mnt
+e2fsck -fn /dev/vda > /dev/null 2>&1 && echo clean
+# The second disk is read-only, the third has 4 KiB at 1 MiB that cannot be read or written.
+cat /sys/block/vdb/ro
+dd if=/dev/zero of=/dev/vdb bs=4k count=1 2>&1 && echo "written all the same" || echo refused
+dd if=/dev/vdc of=/dev/null bs=4k skip=255 count=1 2>/dev/null && echo before
+dd if=/dev/vdc of=/dev/null bs=4k skip=256 count=1 2>&1 && echo "read all the same" || echo bad
+echo 1 > /proc/sys/vm/drop_caches
+dd if=/dev/vdc of=/dev/null bs=4k skip=257 count=1 2>/dev/null && echo after
+dd if=/dev/zero of=/dev/vdc bs=4k seek=256 count=1 conv=fsync 2>&1 && echo "written all the same" || echo bad
+)",
+      {"--disk", image, "--disk", read_only + ",ro", "--disk", "scratch:4M,bad=1M+4K", "--include",
+       "/sbin/mkfs.ext4", "--include", "/sbin/e2fsck", "--include", "/etc/mke2fs.conf"});
+
+  ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
+  for (const char* line : {"1: OK", "4: OK", "clean\n", "refused\n", "before\nd", "bad\nafter\n"}) {
+    EXPECT_THAT(run.output, HasSubstr(line));
+  }
+  EXPECT_THAT(run.output, HasSubstr("Input/output error"));
+  EXPECT_THAT(run.output, Not(HasSubstr("all the same")));
+  int fsck = -1;
+  const std::string said = Host("/sbin/e2fsck -fn " + image, &fsck);
+  EXPECT_EQ(fsck, 0) << said;
+  Host("/sbin/debugfs -R 'rdump / " + directory_ + "' " + image);
+  EXPECT_THAT(Host("cd " + directory_ + " && sha256sum -c sums"),
+              testing::AllOf(HasSubstr("1: OK"), HasSubstr("3: OK"), HasSubstr("4: FAILED")));
+  EXPECT_EQ(Host("sha256sum < " + read_only), before);
+  const nlohmann::json disks = Result()["disks"];
+  ASSERT_EQ(disks.size(), 3u);
+  EXPECT_GE(disks[0]["bytes_written"], 64 * kMiB);
+  EXPECT_GT(disks[0]["flushes"], 0);
+  EXPECT_EQ(disks[0]["io_errors"], 0);
+  EXPECT_EQ(disks[1]["writes"], 0);
+  EXPECT_GE(disks[2]["io_errors"], 2);
+}
+
+// R1 to R4: resets while requests are in flight.
+TEST_F(BlockTest, DriverIsBoundAHundredTimesUnderLoadAndNothingIsLostOrLeaked) {
+  const std::string image = Image("rebind.img", 64 * kMiB);
+
+  const StasisRun run = Guest(R"(
+dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null
+head -c 16777216 /dev/vda | sha256sum > /tmp/sum
+device=$(basename $(readlink -f /sys/block/vda/device))
+driver=/sys/bus/virtio/drivers/virtio_blk
+i=0
+while [ $i -lt 100 ]; do
+  i=$((i + 1))
+  dd if=/dev/vda of=/dev/null bs=64k count=512 2>/dev/null &
+  dd if=/dev/vda of=/dev/null bs=4k skip=4096 count=512 2>/dev/null &
+  [ $((i % 3)) = 0 ] && echo 1 > /proc/sys/vm/drop_caches
+  echo $device > $driver/unbind
+  wait
+  echo $device > $driver/bind
+done
+echo 3 > /proc/sys/vm/drop_caches
+head -c 16777216 /dev/vda | sha256sum | cmp - /tmp/sum && echo same
+dmesg | grep -E 'nobody cared|blocked for more than|BUG:|rcu.*stall' || echo quiet
+)",
+                              {"--disk", image});
+
+  ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
+  EXPECT_THAT(run.output, HasSubstr("same\n"));
+  EXPECT_THAT(run.output, HasSubstr("quiet\n"));
+  const nlohmann::json result = Result();
+  EXPECT_EQ(result["disks"][0]["poisonings"], 0);
+  EXPECT_EQ(result["disks"][0]["invalid_requests"], 0);
+  // Workers are made and joined a hundred times; what is there at the end is what was there.
+  EXPECT_EQ(result["process"]["threads_at_end"], result["process"]["threads_at_hello"]);
+  EXPECT_EQ(result["process"]["descriptors_at_end"], result["process"]["descriptors_at_hello"]);
+}
+
+// B9
+TEST_F(BlockTest, ThrottledReadsTakeTheTimeOfTheirLimit) {
+  const StasisRun run = Guest(R"(
+start=$(cut -d' ' -f1 /proc/uptime)
+i=0
+while [ $i -lt 400 ]; do
+  dd if=/dev/vda of=/dev/null bs=4k skip=$((i * 8)) count=1 iflag=direct 2>/dev/null
+  i=$((i + 1))
+done
+end=$(cut -d' ' -f1 /proc/uptime)
+echo "took $start $end"
+)",
+                              {"--disk", "scratch:64M,iops=40,burst=25ms"});
+
+  ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
+  double start = 0, end = 0;
+  ASSERT_EQ(sscanf(run.output.c_str(), "took %lf %lf", &start, &end), 2) << run.output;
+  const double per_second = 400 / (end - start);
+  EXPECT_LT(per_second, 40 * 1.05);
+  RecordProperty("reads_per_second", std::to_string(per_second));
+  EXPECT_GT(Result()["disks"][0]["throttle_events"], 0);
+  EXPECT_EQ(Result()["disks"][0]["io_errors"], 0);
+}
+
+class DurabilityTest : public BlockTest, public testing::WithParamInterface<int> {};
+
+// B7: the machine is killed after it has told of that many records.
+TEST_P(DurabilityTest, WhatTheGuestWasToldIsDurableIsThereAfterSigkill) {
+  const std::string image = Image("durable.img", 16 * kMiB);
+  options_.signal = SIGKILL;
+  options_.signal_after = "record " + std::to_string(GetParam()) + "\n";
+
+  const StasisRun run = Guest(R"(
+i=0
+while true; do
+  i=$((i + 1))
+  printf 'record %d' $i | dd of=/dev/vda bs=512 seek=$i conv=sync,fsync,notrunc 2>/dev/null
+  echo "record $i" >&2
+done
+)",
+                              {"--disk", image});
+
+  EXPECT_EQ(run.exit_code, 128 + SIGKILL) << run.output << run.error;
+  const size_t last = run.error.rfind("record ");
+  ASSERT_NE(last, std::string::npos) << run.error;
+  const int told = atoi(run.error.c_str() + last + 7);
+  EXPECT_GE(told, GetParam());
+  std::ifstream file(image, std::ios::binary);
+  for (int i = 1; i < told; ++i) {  // the last line may be half a number
+    char record[32] = {};
+    file.seekg(512 * static_cast<std::streamoff>(i));
+    file.read(record, sizeof(record) - 1);
+    ASSERT_EQ(std::string(record), "record " + std::to_string(i));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Default, DurabilityTest, testing::Values(7));
+// Twenty moments, with --config=soak.
+INSTANTIATE_TEST_SUITE_P(Soak, DurabilityTest, testing::Range(1, 60, 3));
+
+}  // namespace
+}  // namespace stasis
