@@ -71,7 +71,7 @@ absl::StatusOr<Latencies> MeasureStasis(GuestMode mode, int cpus, int freezes) {
   const std::string code = PayloadGuest(mode);
   absl::Status status = (*machine)->LoadPayload(
       absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(code.data()), code.size()),
-      GuestAddress(0x8000));
+      GuestAddress(kPayloadAddress));
   if (status.ok()) status = (*machine)->Start([](const MachineEnd&) {});
   if (!status.ok()) return status;
   const absl::Time deadline = MonotonicNow() + absl::Minutes(1);
@@ -144,7 +144,7 @@ class Qemu {
     const absl::Time deadline = MonotonicNow() + kLimit;
     while (MonotonicNow() < deadline) {
       auto answer = Execute(
-          R"({"execute":"human-monitor-command","arguments":{"command-line":"xp /1wx 0x5000"}})");
+          R"({"execute":"human-monitor-command","arguments":{"command-line":"xp /1wx 0xb000"}})");
       if (!answer.ok()) return answer.status();
       if (absl::StrContains(*answer, want)) return absl::OkStatus();
       usleep(10000);

@@ -6,7 +6,7 @@ namespace stasis::bench {
 namespace {
 
 // clang-format off
-// The code of the other CPUs is copied to 0x6000, where a SIPI with vector 6 starts them in real
+// The code of the other CPUs is copied to 0xa000, where a SIPI with vector 10 starts them in real
 // mode; `mode` is patched in behind it. LAPIC: SDM vol. 3A §10.6 (ICR: all but self).
 asm(R"(
   .pushsection .rodata
@@ -14,7 +14,7 @@ asm(R"(
   .macro send_init_and_sipi lapic
     movl $0x1ff, 0xf0(\lapic)
     movl $0x000c4500, 0x300(\lapic)
-    movl $0x000c4606, 0x300(\lapic)
+    movl $0x000c460a, 0x300(\lapic)
   .endm
 
 bench_loops:
@@ -36,20 +36,20 @@ bench_exit_end:
   .code64
 bench_payload:
   lea bench_payload_ap(%rip), %rsi
-  mov $0x6000, %edi
+  mov $0xa000, %edi
   mov $0x40, %ecx
   cld
   rep movsb
   mov $0xfee00000, %ebx
   send_init_and_sipi %rbx
-  lock incl 0x5000
+  lock incl 0xb000
   jmp bench_payload_loop
   .balign 16
 bench_payload_ap:
   .code16
   xor %ax, %ax
   mov %ax, %ds
-  lock incl 0x5000
+  lock incl 0xb000
   # The loop follows.
 bench_payload_ap_end:
   .skip 32, 0x90
@@ -79,12 +79,12 @@ bench_fill:
   cld
   rep stosl
   mov $(0xf0000 + bench_firmware_ap - bench_firmware), %esi
-  mov $0x6000, %edi
+  mov $0xa000, %edi
   mov $0x40, %ecx
   rep movsb
   mov $0xfee00000, %ebx
   send_init_and_sipi %ebx
-  lock incl 0x5000
+  lock incl 0xb000
   jmp bench_firmware_loop
   .balign 8
 bench_gdt:
@@ -99,7 +99,7 @@ bench_firmware_ap:
   .code16
   xor %ax, %ax
   mov %ax, %ds
-  lock incl 0x5000
+  lock incl 0xb000
 bench_firmware_ap_end:
   .skip 32, 0x90
   .code32

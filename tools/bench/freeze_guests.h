@@ -15,8 +15,11 @@ enum class GuestMode {
 
 const char* GuestModeName(GuestMode mode);
 
+// Where the payload is loaded: behind the boot page tables (vmm/boot/x86_64/layout.h).
+inline constexpr uint64_t kPayloadAddress = 0xc000;
+
 // Each vCPU adds 1 to the 32-bit word here when it begins.
-inline constexpr uint64_t kStartedAddress = 0x5000;
+inline constexpr uint64_t kStartedAddress = 0xb000;
 
 // For Machine::LoadPayload: 64-bit code that starts the other CPUs.
 std::string PayloadGuest(GuestMode mode);
