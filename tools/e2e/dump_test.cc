@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -177,6 +178,35 @@ TEST_F(DumpEndToEndTest, GuestThatAsksForADumpGoesOn) {
   const nlohmann::json note = NoteOf(Dumps()[0]);
   EXPECT_EQ(note["trigger"]["kind"], "guest-request");
   EXPECT_FALSE(note.contains("verdict"));
+}
+
+// Every CPU busy, and a stream through the console port whose every byte counts.
+TEST_F(DumpEndToEndTest, F10_FreezesUnderLoadLoseNoByteAndNoInterrupt) {
+  const char* cycles = getenv("STASIS_FREEZE_CYCLES");
+  const std::string count = cycles == nullptr ? "300" : cycles;
+  // As many rounds of 20 ms as the freezes take, a few milliseconds each.
+  const int rounds = std::stoi(count) * 2 / 3;
+  StasisRun run = RunStasis(
+      {"shell", "--kernel", kKernel, "--topology", "1n1l2c1t", "--dump-dir", directory_ + "/dumps",
+       "--json", directory_ + "/result.json", "--freeze-stress", count, "--exec",
+       "(while :; do :; done) & a=$!; (while :; do :; done) & b=$!; "
+       "i=0; while [ $i -lt " +
+           std::to_string(rounds) +
+           " ]; do seq $((i * 100)) $((i * 100 + 99)); usleep 20000; "
+           "i=$((i + 1)); done; kill $a $b; "
+           "dmesg | grep -ciE 'soft lockup|rcu.*stall|hung' >&2; exit 0"},
+      options_);
+
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  std::string expected;
+  for (int i = 0; i < rounds * 100; ++i) expected += std::to_string(i) + "\n";
+  EXPECT_TRUE(run.output == expected) << run.output.size() << " of " << expected.size();
+  EXPECT_THAT(run.error, HasSubstr("\n0\n")) << "the kernel complained";
+  const nlohmann::json freezes = Result()["freezes"];
+  EXPECT_GE(freezes["count"], std::stoi(count) / 3) << freezes;
+  EXPECT_EQ(freezes["incomplete"], 0);
+  EXPECT_TRUE(Dumps().empty());
+  std::cout << "freezes: " << freezes << std::endl;
 }
 
 TEST_F(DumpEndToEndTest, SigquitDumpsAndInterrupts) {

@@ -29,6 +29,7 @@ constexpr absl::Duration kNoisePeriod = absl::Milliseconds(100);
 constexpr size_t kSerialSource = 0;
 constexpr size_t kHvc0Source = 1;
 constexpr int64_t kPanicTicks = 5;
+constexpr absl::Duration kStressPeriod = absl::Milliseconds(2);
 
 absl::Time MonotonicNow() {
   timespec now;
@@ -291,6 +292,13 @@ nlohmann::json GuestSession::DumpMore() const {
   return more;
 }
 
+void GuestSession::StressFreeze() {
+  if (stress_left_ <= 0 || phase_ != GuestPhase::kRunning) return;
+  --stress_left_;
+  if (!machine_->Freeze().complete()) ++incomplete_freezes_;
+  machine_->Thaw();
+}
+
 std::vector<ThreadSchedule> GuestSession::ReadThreads() const {
   std::vector<ThreadSchedule> threads;
   for (const VcpuStats& stats : machine_->Stats()) {
@@ -357,6 +365,11 @@ void GuestSession::OnTick() {
 void GuestSession::BeginRun() {
   phase_ = GuestPhase::kRunning;
   recorder_->Note("the run begins");
+  if (options_.freeze_stress > 0) {
+    stress_left_ = options_.freeze_stress;
+    loop_->AddTimer(
+        kStressPeriod, [this] { StressFreeze(); }, /*repeat=*/true);
+  }
   SampleNoise();
 }
 

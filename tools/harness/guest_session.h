@@ -42,10 +42,18 @@ struct GuestSessionOptions {
   absl::Duration end_limit = absl::Seconds(30);
   absl::Duration total_limit = absl::InfiniteDuration();
   DumpSettings dump;
+  // How often the guest is frozen and thawed, every few milliseconds, from BeginRun on: for tests.
+  int freeze_stress = 0;
   // For the dump: the image's path and what is known of its release.
   std::string kernel_path;
   std::string kernel_release;
   std::string lane;
+};
+
+// Of all freezes of a session (F12).
+struct SessionFreezes {
+  FreezeLatencies latencies;
+  int incomplete = 0;  // somebody did not stand still in time
 };
 
 struct SessionTimes {
@@ -98,6 +106,7 @@ class GuestSession {
   const GuestDisks& disks() const { return disks_; }
   const HostNoise& noise() const { return noise_; }
   const SessionTimes& times() const { return times_; }
+  SessionFreezes freezes() const { return {machine_->freeze_latencies(), incomplete_freezes_}; }
 
   void Send(const wire::HostMessage& message) { agent_.Send(message); }
   // Bytes of messages that the agent has not taken yet, and when it has taken all.
@@ -138,6 +147,7 @@ class GuestSession {
   void OnSignal();
   void OnAlarm(const ConsoleAlarm& alarm);
   void OnTick();
+  void StressFreeze();
   void WatchForHangs();
   std::vector<ThreadSchedule> ReadThreads() const;
   nlohmann::json DumpMore() const;
@@ -168,6 +178,8 @@ class GuestSession {
   int64_t ending_ticks_ = 0;
   int64_t panic_ticks_ = -1;  // since the console told of a panic; -1: it did not
   bool alarm_dumped_ = false;
+  int stress_left_ = 0;
+  int incomplete_freezes_ = 0;
   std::function<nlohmann::json()> dump_more_;
   std::optional<wire::Symbols> symbols_;
   std::optional<wire::WorkerSamples> samples_;

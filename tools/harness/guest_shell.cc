@@ -64,6 +64,7 @@ class GuestShell {
     session.end_limit *= options_.patience;
     session.total_limit = options_.time_limit;
     session.dump = options_.dump;
+    session.freeze_stress = options_.freeze_stress;
     session.kernel_path = setup_.kernel_path;
     session.kernel_release = setup_.kernel.release();
     session.lane = options_.lane;
@@ -186,6 +187,7 @@ class GuestShell {
     result.times = session_->times();
     result.dumps = session_->dumps();
     result.disks = session_->disks().Report();
+    result.freezes = session_->freezes();
     result.finding = JudgeGuestEnd(end);
     if (!result.finding.has_value() && error_.has_value()) result.finding = error_;
     if (result.finding.has_value()) return result;

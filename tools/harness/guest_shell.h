@@ -21,6 +21,7 @@ struct GuestShellOptions {
   double patience = 1;
   absl::Duration boot_limit = absl::Seconds(60);
   DumpSettings dump;
+  int freeze_stress = 0;  // see GuestSessionOptions
   std::string lane;
 };
 
@@ -30,6 +31,7 @@ struct GuestShellResult {
   SessionTimes times;              // as far as the guest came
   std::vector<DumpRecord> dumps;
   nlohmann::json disks = nlohmann::json::array();  // GuestDisks::Report
+  SessionFreezes freezes;
 };
 
 // A command's output goes to descriptors 1 and 2 as it comes, and descriptor 0 to its input; the

@@ -20,6 +20,7 @@ struct ShellOptions {
   std::string json;
   std::vector<std::string> include;
   bool has_exec = false;
+  int freeze_stress = 0;
 };
 
 int64_t MonotonicNs(absl::Time at) { return absl::ToUnixNanos(at); }
@@ -52,6 +53,12 @@ std::string JsonText(const GuestShellResult& result) {
                        {"threads_at_end", result.times.use_at_end.threads},
                        {"descriptors_at_hello", result.times.use_at_hello.descriptors},
                        {"descriptors_at_end", result.times.use_at_end.descriptors}};
+  const FreezeLatencies& latencies = result.freezes.latencies;
+  object["freezes"] = {{"count", latencies.count},
+                       {"incomplete", result.freezes.incomplete},
+                       {"p50_ns", absl::ToInt64Nanoseconds(latencies.p50)},
+                       {"p99_ns", absl::ToInt64Nanoseconds(latencies.p99)},
+                       {"max_ns", absl::ToInt64Nanoseconds(latencies.max)}};
   nlohmann::json stages = nlohmann::json::array();
   for (const StartupStage& stage : StartupStages()) {
     stages.push_back({{"finished", stage.finished},
@@ -92,6 +99,7 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
                           .patience = Patience(),
                           .boot_limit = BootLimit(options.machine),
                           .dump = *dump,
+                          .freeze_stress = options.freeze_stress,
                           .lane = LaneName()};
   if (options.has_exec) shell.command = options.exec;
   const GuestShellResult result = RunGuestShell(*prepared.setup, shell, &progress);
@@ -115,6 +123,8 @@ void AddShellCommand(CLI::App* app, Invocation* invocation) {
                       "Puts a host file in, at the same path, with the libraries that it needs");
   command->add_option("--json", options->json,
                       "Writes exit code, times and start-up stages to this file as JSON");
+  command->add_option("--freeze-stress", options->freeze_stress,
+                      "Freezes and thaws the guest that many times while the command runs");
   command->footer(
       "Examples:\n"
       "  stasis shell --topology 2c2t\n"
