@@ -30,6 +30,7 @@ void AddBootCommand(CLI::App* app, Invocation* invocation);
 void AddShellCommand(CLI::App* app, Invocation* invocation);
 void AddListCommand(CLI::App* app, Invocation* invocation);
 void AddDoctorCommand(CLI::App* app, Invocation* invocation);
+void AddDumpCommand(CLI::App* app, Invocation* invocation);
 void AddKernelCommand(CLI::App* app, Invocation* invocation);
 void AddFreezeCommand(CLI::App* app, Invocation* invocation);
 

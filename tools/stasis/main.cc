@@ -37,6 +37,7 @@ int Main(int argc, char** argv) {
   AddShellCommand(&app, &invocation);
   AddBootCommand(&app, &invocation);
   AddListCommand(&app, &invocation);
+  AddDumpCommand(&app, &invocation);
   AddKernelCommand(&app, &invocation);
   AddFreezeCommand(&app, &invocation);
   AddDoctorCommand(&app, &invocation);

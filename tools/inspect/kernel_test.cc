@@ -1,0 +1,219 @@
+// A kernel of a few functions: translation, kallsyms, ORC.
+#include <gtest/gtest.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "tools/inspect/dump_text.h"
+#include "tools/inspect/kallsyms.h"
+#include "tools/inspect/kernel_memory.h"
+#include "tools/inspect/testing/core_builder.h"
+#include "tools/inspect/unwind.h"
+
+namespace stasis {
+namespace {
+
+constexpr uint64_t kTables = 0x1000;  // swapper_pg_dir and what follows
+constexpr uint64_t kNumber = 0x8000, kBase = 0x8008, kOffsets = 0x8100, kNames = 0x9000,
+                   kTokens = 0xa000, kTokenIndex = 0xb000;
+constexpr uint64_t kOrcIps = 0xc000, kOrc = 0xc100;
+constexpr uint64_t kText = 0x10000;
+constexpr uint64_t kStack = 0x20000;
+
+struct Symbol {
+  std::string name;  // with its type in front
+  uint64_t physical;
+};
+
+const std::vector<Symbol>& Symbols() {
+  static const auto& symbols = *new std::vector<Symbol>{
+      {"D__start_orc_unwind_ip", kOrcIps}, {"D__stop_orc_unwind_ip", kOrcIps + 12},
+      {"D__start_orc_unwind", kOrc},       {"T_stext", kText},
+      {"Touter", kText + 0x100},           {"tinner", kText + 0x200},
+      {"T_etext", kText + 0x300},          {"D_end", kText + 0x1000}};
+  return symbols;
+}
+
+class KernelTest : public testing::Test {
+ protected:
+  enum class Counting { kDownwards, kUpwards, kFromThePlace };
+
+  // `release` decides how ORC types are packed; `counting` is that of kallsyms.
+  void Make(const std::string& release, Counting counting = Counting::kDownwards) {
+    core_.AddVmcoreInfo(
+        absl::StrFormat("OSRELEASE=%s\nNUMBER(phys_base)=0\nSYMBOL(swapper_pg_dir)=%x\n"
+                        "SYMBOL(kallsyms_num_syms)=%x\n%s"
+                        "SYMBOL(kallsyms_offsets)=%x\nSYMBOL(kallsyms_names)=%x\n"
+                        "SYMBOL(kallsyms_token_table)=%x\nSYMBOL(kallsyms_token_index)=%x\n",
+                        release, V(kTables), V(kNumber),
+                        counting == Counting::kFromThePlace
+                            ? ""
+                            : absl::StrFormat("SYMBOL(kallsyms_relative_base)=%x\n", V(kBase)),
+                        V(kOffsets), V(kNames), V(kTokens), V(kTokenIndex)));
+    core_.AddFacts(absl::StrFormat(
+        R"({"trigger": {"kind": "guest-panic", "vcpu": 0, "phase": "running", "source": "pvpanic"},
+            "verdict": {"verdict": "fail", "layer": "scheduler", "message": "it broke"},
+            "vcpus": [{"index": 0, "mp_state": "runnable", "last_exit": "KVM_EXIT_IO",
+                       "regs": {"rip": "%#x", "rsp": "%#x", "rbp": "0x0"},
+                       "sregs": {"cs": {"selector": "0x10"}}}]})",
+        V(kText + 0x210), V(kStack)));
+    core_.Store<uint32_t>(kNumber, Symbols().size());
+    core_.Store<uint64_t>(kBase, V(0));
+    std::string names;
+    for (size_t i = 0; i < Symbols().size(); ++i) {
+      const auto physical = static_cast<int32_t>(Symbols()[i].physical);
+      const auto place = static_cast<int32_t>(kOffsets + 4 * i);
+      core_.Store<int32_t>(place, counting == Counting::kDownwards ? -1 - physical
+                                  : counting == Counting::kUpwards ? physical
+                                                                   : physical - place);
+      names += static_cast<char>(Symbols()[i].name.size());
+      names += Symbols()[i].name;
+    }
+    core_.StoreText(kNames, names);
+    // Every token is the one character of its number.
+    for (int i = 0; i < 256; ++i) {
+      core_.Store<uint16_t>(kTokenIndex + 2 * i, 2 * i);
+      core_.Store<char>(kTokens + 2 * i, static_cast<char>(i));
+    }
+    // outer() and inner() each push one word beside the return address; outer is the last.
+    const bool from_6_4 = release != "6.1.0";
+    const uint16_t call = 5 | (from_6_4 ? 2 << 8 : 0);
+    const uint16_t end = from_6_4 ? 1 << 8 : 1 << 10;
+    StoreOrc(0, kText, 0, end);
+    StoreOrc(1, kText + 0x100, 16, call);
+    StoreOrc(2, kText + 0x200, 16, call);
+    core_.Store<uint64_t>(kStack + 8, V(kText + 0x150));  // into outer
+    core_.Store<uint64_t>(kStack + 24, V(kText + 0x20));  // before it: the end
+    dump_ = DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test", core_.Bytes()))
+                .value();
+  }
+  void StoreOrc(int index, uint64_t code, int16_t sp_offset, uint16_t flags) {
+    core_.Store<int32_t>(kOrcIps + 4 * index, static_cast<int32_t>(code - (kOrcIps + 4 * index)));
+    core_.Store<int16_t>(kOrc + 6 * index, sp_offset);
+    core_.Store<uint16_t>(kOrc + 6 * index + 4, flags);
+  }
+  static uint64_t V(uint64_t physical) { return CoreBuilder::Virtual(physical); }
+
+  CoreBuilder core_{0x30000};
+  std::unique_ptr<DumpFile> dump_;
+};
+
+TEST_F(KernelTest, PageTablesAreWalkedWithLargePagesAndHoles) {
+  // 0xffff888000200000: four levels, the last but one a page of 2 MiB at physical 0.
+  core_.Store<uint64_t>(kTables + 8 * 273, 0x2003);
+  core_.Store<uint64_t>(0x2000, 0x3003);
+  core_.Store<uint64_t>(0x3000 + 8 * 1, 0x83);
+  core_.Store<uint64_t>(0x3000 + 8 * 2, 0x4003);
+  core_.Store<uint64_t>(0x4000 + 8 * 5, 0x7003);
+  core_.Store<uint64_t>(0x7008, 42);
+  Make("6.1.0");
+
+  const KernelMemory memory(dump_.get());
+
+  EXPECT_EQ(memory.Translate(0xffff888000201234), 0x1234u);
+  EXPECT_EQ(memory.Load<uint64_t>(0xffff888000405008), 42u);
+  EXPECT_EQ(memory.Translate(0xffff888000406000), std::nullopt);
+  EXPECT_EQ(memory.Translate(0xffff900000000000), std::nullopt);
+  EXPECT_EQ(memory.Translate(V(0x8000)), 0x8000u);
+}
+
+TEST_F(KernelTest, SymbolsAreFoundByAddressAndName) {
+  for (Counting counting : {Counting::kDownwards, Counting::kUpwards, Counting::kFromThePlace}) {
+    core_ = CoreBuilder(0x30000);
+    Make("6.12.0", counting);
+    const KernelMemory memory(dump_.get());
+
+    const auto symbols = Kallsyms::Load(memory);
+
+    ASSERT_TRUE(symbols.ok()) << symbols.status();
+    EXPECT_EQ(symbols->Describe(V(kText + 0x210)), "inner+0x10/0x100");
+    EXPECT_EQ(symbols->Address("outer"), V(kText + 0x100));
+    EXPECT_EQ(symbols->Describe(0x1234), "0x1234");
+    EXPECT_TRUE(symbols->InText(V(kText + 0x2ff)));
+    EXPECT_FALSE(symbols->InText(V(kText + 0x300)));
+  }
+}
+
+TEST_F(KernelTest, TablesThatMakeNoSenseAreRefused) {
+  Make("6.1.0");
+  core_.Store<uint32_t>(kNumber, 0x7fffffff);
+  const auto huge =
+      DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test2", core_.Bytes()));
+  ASSERT_TRUE(huge.ok());
+  core_.Store<uint32_t>(kNumber, Symbols().size());
+  core_.Store<char>(kNames, 0);
+  const auto nameless =
+      DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test3", core_.Bytes()));
+  ASSERT_TRUE(nameless.ok());
+  const KernelMemory huge_memory(huge->get());
+  const KernelMemory nameless_memory(nameless->get());
+
+  EXPECT_TRUE(absl::IsInvalidArgument(Kallsyms::Load(huge_memory).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Kallsyms::Load(nameless_memory).status()));
+}
+
+TEST_F(KernelTest, OrcTablesLeadOutwardsWhateverTheKernelsAge) {
+  for (const char* release : {"6.1.0", "6.12.0"}) {
+    core_ = CoreBuilder(0x30000);
+    Make(release);
+    const KernelMemory memory(dump_.get());
+    const auto symbols = Kallsyms::Load(memory);
+    ASSERT_TRUE(symbols.ok()) << symbols.status();
+
+    const std::vector<Frame> frames =
+        Unwinder(&memory, &*symbols).Unwind({.ip = V(kText + 0x210), .sp = V(kStack)});
+
+    ASSERT_EQ(frames.size(), 3u);
+    EXPECT_EQ(frames[1].address, V(kText + 0x150));
+    EXPECT_EQ(frames[2].address, V(kText + 0x20));
+    EXPECT_FALSE(frames[2].guessed);
+  }
+}
+
+TEST_F(KernelTest, CodeWithoutTablesIsPassedOverWithAMark) {
+  Make("6.12.0");
+  const KernelMemory memory(dump_.get());
+  auto symbols = Kallsyms::Load(memory);
+  ASSERT_TRUE(symbols.ok()) << symbols.status();
+  // A call stands before the return address into outer().
+  core_.Store<uint8_t>(kText + 0x150 - 5, 0xe8);
+  dump_ = DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test4", core_.Bytes()))
+              .value();
+  const KernelMemory with_call(dump_.get());
+
+  const std::vector<Frame> frames =
+      Unwinder(&with_call, &*symbols).Unwind({.ip = 0xffffffffc0001000, .sp = V(kStack)});
+
+  ASSERT_GE(frames.size(), 2u);
+  EXPECT_EQ(frames[1].address, V(kText + 0x150));
+  EXPECT_TRUE(frames[1].guessed);
+}
+
+TEST_F(KernelTest, SummaryNamesTheFailureAndWhereTheCpuWas) {
+  Make("6.12.0");
+
+  const DumpText text(dump_.get());
+
+  EXPECT_TRUE(absl::StartsWith(text.Summary(), "FAIL: scheduler: it broke\n")) << text.Summary();
+  EXPECT_TRUE(absl::StrContains(text.Summary(), "inner+0x10/0x100\n"));
+  EXPECT_TRUE(absl::StrContains(text.Summary(), "outer+0x50/0x100\n"));
+  EXPECT_TRUE(absl::StrContains(text.Memory("outer", false, 16).value(), "00 00"));
+  EXPECT_TRUE(absl::IsNotFound(text.Memory("nothing", false, 16).status()));
+}
+
+TEST_F(KernelTest, FactsOfOtherKindsThanExpectedAreShownAsUnknown) {
+  core_.AddFacts(R"({"trigger": 7, "verdict": {"verdict": []}, "vcpus": {"a": 1},
+                     "devices": [3, {"state": {"queues": "x", "status": "0x4f"}}],
+                     "console": {"tail": 5, "alarms": 9}, "timeline": [1], "freeze": null})");
+  const auto dump =
+      DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test5", core_.Bytes()));
+  ASSERT_TRUE(dump.ok());
+  const DumpText text(dump->get());
+
+  EXPECT_TRUE(absl::StrContains(text.Summary(), "no symbols: "));
+  EXPECT_TRUE(absl::StrContains(text.Devices(), "NEEDS_RESET"));
+  EXPECT_EQ(text.Console(), "the dump has no console\n");
+  EXPECT_FALSE(text.Cpus().empty() && text.Timeline().empty());
+}
+
+}  // namespace
+}  // namespace stasis
