@@ -250,7 +250,7 @@ std::string DumpText::Backtrace() const {
   }
   if (!without_symbols_.empty()) absl::StrAppend(&text, "no symbols: ", without_symbols_, "\n");
   if (unwinder_ != nullptr && !unwinder_->has_tables()) {
-    absl::StrAppend(&text, "this kernel has no ORC tables: frames are guessed\n");
+    absl::StrAppend(&text, "no ORC tables of a form that is known here: frames are guessed\n");
   }
   return text;
 }

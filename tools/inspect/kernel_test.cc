@@ -169,6 +169,18 @@ TEST_F(KernelTest, OrcTablesLeadOutwardsWhateverTheKernelsAge) {
   }
 }
 
+TEST_F(KernelTest, TablesThatNumberRegistersInAnotherWayAreNotUsed) {
+  Make("7.2.0");
+  for (int i = 0; i < 3; ++i) core_.Store<uint16_t>(kOrc + 6 * i + 4, 3 | 2 << 8);
+  dump_ = DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test6", core_.Bytes()))
+              .value();
+  const KernelMemory memory(dump_.get());
+  const auto symbols = Kallsyms::Load(memory);
+  ASSERT_TRUE(symbols.ok()) << symbols.status();
+
+  EXPECT_FALSE(Unwinder(&memory, &*symbols).has_tables());
+}
+
 TEST_F(KernelTest, CodeWithoutTablesIsPassedOverWithAMark) {
   Make("6.12.0");
   const KernelMemory memory(dump_.get());

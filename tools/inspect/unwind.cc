@@ -1,5 +1,6 @@
 #include "tools/inspect/unwind.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 
@@ -69,6 +70,20 @@ Unwinder::Unwinder(const KernelMemory* memory, const Kallsyms* symbols)
   ips_ = *ips;
   table_ = *table;
   entries_ = std::min((*ips_end - *ips) / sizeof(int32_t), kMostEntries);
+  if (!NumbersAreKnown()) entries_ = 0;
+}
+
+// What most functions base their frame on is the stack pointer, so its number tells whether the
+// registers are numbered as in orc_types.h; seen otherwise in 7.2 (3 in place of 5).
+bool Unwinder::NumbersAreKnown() const {
+  constexpr uint64_t kSample = 256;
+  uint64_t stack_pointer = 0;
+  const uint64_t count = std::min(entries_, kSample);
+  for (uint64_t i = 0; i < count; ++i) {
+    const auto entry = memory_.Load<Entry>(table_ + i * entries_ / count * sizeof(Entry));
+    if (entry.has_value() && (entry->flags & 15) == kSp) ++stack_pointer;
+  }
+  return stack_pointer * 2 > count;
 }
 
 // The last entry at or before `ip`; the kernel sorts the tables at build time.

@@ -31,7 +31,8 @@ class Unwinder {
  public:
   Unwinder(const KernelMemory* memory, const Kallsyms* symbols);
 
-  // False: a kernel without ORC tables (or not where kallsyms says); all frames are guessed then.
+  // False: a kernel without ORC tables, or with ones of a form that is not known here; all frames
+  // are guessed then.
   bool has_tables() const { return entries_ > 0; }
 
   // From where the CPU stood, outwards, at most kMostFrames. Ends at user space.
@@ -48,6 +49,7 @@ class Unwinder {
   static_assert(sizeof(Entry) == 6);
   enum class Step { kFrame, kEnd, kLost };
 
+  bool NumbersAreKnown() const;
   std::optional<Entry> Find(uint64_t ip) const;
   Step Next(UnwindRegisters* state, bool* signal, bool first) const;
   // The next word on the stack that points behind a call.
