@@ -107,12 +107,12 @@ int Boot(const BootOptions& options, const Invocation& invocation) {
         options.machine.time_limit_seconds > 0
             ? absl::Seconds(options.machine.time_limit_seconds) + absl::Seconds(120)
             : absl::InfiniteDuration();
-    const std::string dumps = WritableDumpDirectory(*dump);
+    const DumpDirectory dumps = WritableDumpDirectory(*dump);
     const int code = RunNestedCommand(
         invocation, *prepared.setup,
-        {DirectoryOf(options.dump_fdt), AbsolutePath(options.dump_acpi), dumps}, limit,
+        {DirectoryOf(options.dump_fdt), AbsolutePath(options.dump_acpi), dumps.path}, limit,
         /*interactive=*/isatty(STDIN_FILENO));
-    RemoveIfEmpty(dumps);
+    RemoveIfUnused(dumps);
     return code;
   }
   return BootHere(options, *prepared.setup, *dump, &progress);

@@ -98,16 +98,16 @@ absl::StatusOr<DumpSettings> DumpSettingsFrom(const MachineOptions& options) {
   return DumpSettings{.when = *when, .directory = options.dump_directory};
 }
 
-std::string WritableDumpDirectory(const DumpSettings& settings) {
-  if (settings.when == DumpWhen::kNever) return "";
+DumpDirectory WritableDumpDirectory(const DumpSettings& settings) {
+  if (settings.when == DumpWhen::kNever) return {};
   const std::string path = AbsolutePath(settings.directory);
-  mkdir(path.c_str(), 0777);
-  struct stat directory;
-  return stat(path.c_str(), &directory) == 0 && S_ISDIR(directory.st_mode) ? path : "";
+  if (mkdir(path.c_str(), 0777) == 0) return {path, true};
+  if (errno == EEXIST) return {path, false};
+  return {};
 }
 
-void RemoveIfEmpty(const std::string& directory) {
-  if (!directory.empty()) rmdir(directory.c_str());
+void RemoveIfUnused(const DumpDirectory& directory) {
+  if (directory.made) rmdir(directory.path.c_str());
 }
 
 LaneChoice ChooseLaneFor(const MachineOptions& options) {

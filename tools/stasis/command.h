@@ -59,11 +59,14 @@ absl::StatusOr<GuestRequest> RequestFrom(const MachineOptions& options);
 
 // When and where to dump. Error: InvalidArgument (no such --dump).
 absl::StatusOr<DumpSettings> DumpSettingsFrom(const MachineOptions& options);
-// The dump directory for RunNestedCommand, made if need be; "" when nothing will be dumped, or the
-// directory cannot be made (which the writer of a dump then says).
-std::string WritableDumpDirectory(const DumpSettings& settings);
-// Takes it away again if nothing was written to it.
-void RemoveIfEmpty(const std::string& directory);
+// The dump directory for RunNestedCommand, made if need be.
+struct DumpDirectory {
+  std::string path;  // "": nothing will be dumped, or it cannot be made, which the writer then says
+  bool made = false;
+};
+DumpDirectory WritableDumpDirectory(const DumpSettings& settings);
+// Takes away again what was made, if nothing was written to it.
+void RemoveIfUnused(const DumpDirectory& directory);
 
 // Where a command runs: prints the lane's note on stderr. Error as a finding.
 struct LaneChoice {

@@ -106,11 +106,11 @@ int Run(const RunOptions& options, const Invocation& invocation) {
   if (lane.lane->nested) {
     const absl::Duration inside =
         asked > absl::ZeroDuration() ? asked : DefaultTimeLimit(*scenario, 3);
-    const std::string dumps = WritableDumpDirectory(*dump);
+    const DumpDirectory dumps = WritableDumpDirectory(*dump);
     const int code =
-        RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json), dumps},
+        RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json), dumps.path},
                          inside + absl::Seconds(120), /*interactive=*/false);
-    RemoveIfEmpty(dumps);
+    RemoveIfUnused(dumps);
     return code;
   }
   const RunReport report = RunScenario(*scenario, *prepared.setup,

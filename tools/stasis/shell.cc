@@ -86,11 +86,12 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
                                    ? absl::Seconds(options.machine.time_limit_seconds)
                                    : absl::InfiniteDuration();
   if (lane.lane->nested) {
-    const std::string dumps = WritableDumpDirectory(*dump);
-    const int code = RunNestedCommand(
-        invocation, *prepared.setup, {DirectoryOf(options.json), dumps}, asked + absl::Seconds(120),
-        /*interactive=*/!options.has_exec && isatty(STDIN_FILENO));
-    RemoveIfEmpty(dumps);
+    const DumpDirectory dumps = WritableDumpDirectory(*dump);
+    const int code =
+        RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json), dumps.path},
+                         asked + absl::Seconds(120),
+                         /*interactive=*/!options.has_exec && isatty(STDIN_FILENO));
+    RemoveIfUnused(dumps);
     return code;
   }
   GuestShellOptions shell{.append = options.machine.append,
