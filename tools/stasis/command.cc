@@ -102,7 +102,8 @@ DumpDirectory WritableDumpDirectory(const DumpSettings& settings) {
   if (settings.when == DumpWhen::kNever) return {};
   const std::string path = AbsolutePath(settings.directory);
   if (mkdir(path.c_str(), 0777) == 0) return {path, true};
-  if (errno == EEXIST) return {path, false};
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return {path, false};
   return {};
 }
 
