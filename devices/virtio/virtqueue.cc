@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "devices/virtio/descriptor.h"
 #include "devices/virtio/features.h"
+#include "vmm/base/full_fence.h"
 
 namespace stasis {
 namespace {
@@ -15,16 +16,6 @@ void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_or
 bool Crossed(uint16_t event, uint16_t old_index, uint16_t new_index) {
   return static_cast<uint16_t>(new_index - event - 1) <
          static_cast<uint16_t>(new_index - old_index);
-}
-
-// ThreadSanitizer does not model fences (and gcc warns); a read-modify-write is one on every host.
-void FullFence() {
-#ifdef __SANITIZE_THREAD__
-  static std::atomic<int> barrier{0};
-  barrier.fetch_add(1, std::memory_order_seq_cst);
-#else
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-#endif
 }
 
 }  // namespace

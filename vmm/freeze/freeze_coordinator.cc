@@ -3,12 +3,12 @@
 #include <time.h>
 
 #include <algorithm>
-#include <atomic>
 #include <fstream>
 #include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "vmm/base/full_fence.h"
 
 namespace stasis {
 namespace {
@@ -60,7 +60,7 @@ FreezeReport FreezeCoordinator::Rendezvous() {
       if (participant->kind() == kind) participant->RequestPark(epoch_);
     }
   }
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  FullFence();
   for (FreezeParticipant* participant : participants_) {
     participant->Signal();
     report.participants.push_back({.name = participant->name(), .kind = participant->kind()});
