@@ -16,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 class InspectTest : public testing::TestWithParam<std::string> {
@@ -64,6 +65,10 @@ TEST_P(InspectTest, PanicIsSummedUpWithTheStackThatLedToIt) {
        {"panic+0x", "sysrq_handle_crash", "ksys_write+0x", "entry_SYSCALL_64"}) {
     EXPECT_THAT(backtrace, HasSubstr(frame));
   }
+  // The kernel's tables, whatever form they have, lead from the call of the system on.
+  EXPECT_THAT(backtrace, Not(HasSubstr("no ORC tables")));
+  EXPECT_THAT(backtrace, HasSubstr("\n        ksys_write+0x"));
+  EXPECT_THAT(backtrace, HasSubstr("\n        entry_SYSCALL_64"));
   EXPECT_THAT(banner, HasSubstr("Linux version "));
   EXPECT_EQ(facts["format"], "stasis.dump/1");
 }

@@ -71,7 +71,8 @@ UnwindRegisters RegistersOf(const json& vcpu) {
           .r10 = Hex(At(regs, {"r10"})),
           .r13 = Hex(At(regs, {"r13"})),
           .di = Hex(At(regs, {"rdi"})),
-          .dx = Hex(At(regs, {"rdx"}))};
+          .dx = Hex(At(regs, {"rdx"})),
+          .ax = Hex(At(regs, {"rax"}))};
 }
 
 bool InUserSpace(const json& vcpu) { return (Hex(At(vcpu, {"sregs", "cs", "selector"})) & 3) == 3; }

@@ -76,7 +76,8 @@ class KernelTest : public testing::Test {
     }
     // outer() and inner() each push one word beside the return address; outer is the last.
     const bool from_6_4 = release != "6.1.0";
-    const uint16_t call = 5 | (from_6_4 ? 2 << 8 : 0);
+    const uint16_t stack_pointer = release[0] >= '7' ? 3 : 5;
+    const uint16_t call = stack_pointer | (from_6_4 ? 2 << 8 : 0);
     const uint16_t end = from_6_4 ? 1 << 8 : 1 << 10;
     StoreOrc(0, kText, 0, end);
     StoreOrc(1, kText + 0x100, 16, call);
@@ -152,7 +153,7 @@ TEST_F(KernelTest, TablesThatMakeNoSenseAreRefused) {
 }
 
 TEST_F(KernelTest, OrcTablesLeadOutwardsWhateverTheKernelsAge) {
-  for (const char* release : {"6.1.0", "6.12.0"}) {
+  for (const char* release : {"6.1.0", "6.12.0", "7.2.0"}) {
     core_ = CoreBuilder(0x30000);
     Make(release);
     const KernelMemory memory(dump_.get());
@@ -169,9 +170,41 @@ TEST_F(KernelTest, OrcTablesLeadOutwardsWhateverTheKernelsAge) {
   }
 }
 
+TEST_F(KernelTest, FramesOnTheBasePointerAreFoundInEitherNumbering) {
+  struct {
+    const char* release;
+    uint16_t previous_sp;
+  } const cases[] = {{"6.12.0", 1}, {"7.2.0", 8}};
+  for (const auto& [release, previous_sp] : cases) {
+    core_ = CoreBuilder(0x30000);
+    Make(release);
+    // inner() has pushed the base pointer that outer() has its frame on. Most entries are of the
+    // stack pointer, as in a kernel.
+    const uint16_t stack_pointer = release[0] == '7' ? 3 : 5;
+    StoreOrc(0, kText, 0, stack_pointer | 1 << 8);
+    StoreOrc(1, kText + 0x100, 16, 4 | 2 << 8);
+    StoreOrc(2, kText + 0x200, 16, stack_pointer | previous_sp << 4 | 2 << 8);
+    core_.Store<int16_t>(kOrc + 6 * 2 + 2, -16);
+    core_.Store<uint64_t>(kStack, V(kStack) + 16);
+    dump_ = DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test7", core_.Bytes()))
+                .value();
+    const KernelMemory memory(dump_.get());
+    const auto symbols = Kallsyms::Load(memory);
+    ASSERT_TRUE(symbols.ok()) << symbols.status();
+
+    const std::vector<Frame> frames =
+        Unwinder(&memory, &*symbols).Unwind({.ip = V(kText + 0x210), .sp = V(kStack), .bp = 0});
+
+    ASSERT_EQ(frames.size(), 3u) << release;
+    EXPECT_EQ(frames[1].address, V(kText + 0x150));
+    EXPECT_EQ(frames[2].address, V(kText + 0x20));
+    EXPECT_FALSE(frames[2].guessed);
+  }
+}
+
 TEST_F(KernelTest, TablesThatNumberRegistersInAnotherWayAreNotUsed) {
   Make("7.2.0");
-  for (int i = 0; i < 3; ++i) core_.Store<uint16_t>(kOrc + 6 * i + 4, 3 | 2 << 8);
+  for (int i = 0; i < 3; ++i) core_.Store<uint16_t>(kOrc + 6 * i + 4, 6 | 2 << 8);
   dump_ = DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test6", core_.Bytes()))
               .value();
   const KernelMemory memory(dump_.get());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <string>
 
 #include "vmm/dump/vmcoreinfo.h"
@@ -9,19 +10,36 @@
 namespace stasis {
 namespace {
 
-// arch/x86/include/asm/orc_types.h
-enum OrcRegister {
-  kUndefined = 0,
-  kPreviousSp = 1,
-  kDx = 2,
-  kDi = 3,
-  kBp = 4,
-  kSp = 5,
-  kR10 = 6,
-  kR13 = 7,
-  kBpIndirect = 8,
-  kSpIndirect = 9,
+// What a register's value is computed from (arch/x86/include/asm/orc_types.h).
+enum class Base {
+  kUndefined,
+  kPreviousSp,
+  kAx,
+  kDx,
+  kDi,
+  kBp,
+  kSp,
+  kR10,
+  kR13,
+  kBpIndirect,
+  kSpIndirect,
 };
+
+// By the number in an entry: 6.1 and 6.12 number them in the first way, 7.2 in the second.
+constexpr Base kOldNumbers[] = {Base::kUndefined,  Base::kPreviousSp, Base::kDx,  Base::kDi,
+                                Base::kBp,         Base::kSp,         Base::kR10, Base::kR13,
+                                Base::kBpIndirect, Base::kSpIndirect};
+constexpr Base kNewNumbers[] = {Base::kUndefined,  Base::kAx,         Base::kDx,        Base::kSp,
+                                Base::kBp,         Base::kDi,         Base::kR10,       Base::kR13,
+                                Base::kPreviousSp, Base::kSpIndirect, Base::kBpIndirect};
+constexpr uint16_t kOldSp = 5;
+constexpr uint16_t kNewSp = 3;
+
+Base BaseOf(uint16_t number, bool new_numbers) {
+  if (new_numbers) return number < std::size(kNewNumbers) ? kNewNumbers[number] : Base::kUndefined;
+  return number < std::size(kOldNumbers) ? kOldNumbers[number] : Base::kUndefined;
+}
+
 enum class OrcType { kUndefined, kEnd, kCall, kRegisters, kPartial };
 
 // struct pt_regs
@@ -70,20 +88,24 @@ Unwinder::Unwinder(const KernelMemory* memory, const Kallsyms* symbols)
   ips_ = *ips;
   table_ = *table;
   entries_ = std::min((*ips_end - *ips) / sizeof(int32_t), kMostEntries);
-  if (!NumbersAreKnown()) entries_ = 0;
+  if (!ChooseNumbers()) entries_ = 0;
 }
 
-// What most functions base their frame on is the stack pointer, so its number tells whether the
-// registers are numbered as in orc_types.h; seen otherwise in 7.2 (3 in place of 5).
-bool Unwinder::NumbersAreKnown() const {
+// What most functions base their frame on is the stack pointer, so its number tells how registers
+// are numbered; in either numbering the other's is the rare DI. The kernel's release would not do:
+// distributions move patches between releases.
+bool Unwinder::ChooseNumbers() {
   constexpr uint64_t kSample = 256;
-  uint64_t stack_pointer = 0;
+  uint64_t old_numbers = 0, new_numbers = 0;
   const uint64_t count = std::min(entries_, kSample);
   for (uint64_t i = 0; i < count; ++i) {
     const auto entry = memory_.Load<Entry>(table_ + i * entries_ / count * sizeof(Entry));
-    if (entry.has_value() && (entry->flags & 15) == kSp) ++stack_pointer;
+    if (!entry.has_value()) continue;
+    old_numbers += (entry->flags & 15) == kOldSp;
+    new_numbers += (entry->flags & 15) == kNewSp;
   }
-  return stack_pointer * 2 > count;
+  new_numbers_ = new_numbers > old_numbers;
+  return std::max(old_numbers, new_numbers) * 2 > count;
 }
 
 // The last entry at or before `ip`; the kernel sorts the tables at build time.
@@ -113,43 +135,53 @@ Unwinder::Step Unwinder::Next(UnwindRegisters* state, bool* signal, bool first) 
   if (type == OrcType::kEnd) return Step::kEnd;
   if (type == OrcType::kUndefined) return Step::kLost;
 
+  const Base base = BaseOf(orc->flags & 15, new_numbers_);
   uint64_t sp = 0;
   bool indirect = false;
-  switch (orc->flags & 15) {
-    case kSp:
+  // Known only where the CPU stood.
+  auto only_first = [&](uint64_t value) {
+    sp = value;
+    return first;
+  };
+  switch (base) {
+    case Base::kSp:
       sp = state->sp + orc->sp_offset;
       break;
-    case kBp:
+    case Base::kBp:
       sp = state->bp + orc->sp_offset;
       break;
-    case kSpIndirect:
+    case Base::kSpIndirect:
       sp = state->sp;
       indirect = true;
       break;
-    case kBpIndirect:
+    case Base::kBpIndirect:
       sp = state->bp + orc->sp_offset;
       indirect = true;
       break;
-    // Known only where the CPU stood.
-    case kR10:
-    case kR13:
-    case kDi:
-    case kDx: {
-      if (!first) return Step::kLost;
-      const int number = orc->flags & 15;
-      sp = number == kR10   ? state->r10
-           : number == kR13 ? state->r13
-           : number == kDi  ? state->di
-                            : state->dx;
+    case Base::kAx:
+      if (!only_first(state->ax)) return Step::kLost;
       break;
-    }
-    default:
-      return type == OrcType::kCall && (orc->flags & 15) == kUndefined ? Step::kEnd : Step::kLost;
+    case Base::kDx:
+      if (!only_first(state->dx)) return Step::kLost;
+      break;
+    case Base::kDi:
+      if (!only_first(state->di)) return Step::kLost;
+      break;
+    case Base::kR10:
+      if (!only_first(state->r10)) return Step::kLost;
+      break;
+    case Base::kR13:
+      if (!only_first(state->r13)) return Step::kLost;
+      break;
+    case Base::kUndefined:
+      return type == OrcType::kCall ? Step::kEnd : Step::kLost;
+    case Base::kPreviousSp:
+      return Step::kLost;
   }
   if (indirect) {
     const auto target = memory_.Load<uint64_t>(sp);
     if (!target.has_value()) return Step::kLost;
-    sp = *target + ((orc->flags & 15) == kSpIndirect ? orc->sp_offset : 0);
+    sp = *target + (base == Base::kSpIndirect ? orc->sp_offset : 0);
   }
 
   const uint64_t bp = state->bp;
@@ -174,11 +206,11 @@ Unwinder::Step Unwinder::Next(UnwindRegisters* state, bool* signal, bool first) 
   }
   if (!ip.has_value() || !next_sp.has_value()) return Step::kLost;
   if (cs.has_value() && (*cs & 3) == 3) return Step::kEnd;  // came from user space
-  switch ((orc->flags >> 4) & 15) {
-    case kPreviousSp:
+  switch (BaseOf((orc->flags >> 4) & 15, new_numbers_)) {
+    case Base::kPreviousSp:
       state->bp = memory_.Load<uint64_t>(sp + orc->bp_offset).value_or(bp);
       break;
-    case kBp:
+    case Base::kBp:
       state->bp = memory_.Load<uint64_t>(bp + orc->bp_offset).value_or(bp);
       break;
     default:

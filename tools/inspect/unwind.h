@@ -16,7 +16,7 @@ struct UnwindRegisters {
   uint64_t ip = 0;
   uint64_t sp = 0;
   uint64_t bp = 0;
-  uint64_t r10 = 0, r13 = 0, di = 0, dx = 0;
+  uint64_t r10 = 0, r13 = 0, di = 0, dx = 0, ax = 0;
 };
 
 struct Frame {
@@ -49,7 +49,8 @@ class Unwinder {
   static_assert(sizeof(Entry) == 6);
   enum class Step { kFrame, kEnd, kLost };
 
-  bool NumbersAreKnown() const;
+  // How the tables number registers; false: in no way that is known.
+  bool ChooseNumbers();
   std::optional<Entry> Find(uint64_t ip) const;
   Step Next(UnwindRegisters* state, bool* signal, bool first) const;
   // The next word on the stack that points behind a call.
@@ -61,6 +62,7 @@ class Unwinder {
   uint64_t table_ = 0;
   uint64_t entries_ = 0;
   bool types_from_6_4_ = true;
+  bool new_numbers_ = false;
 };
 
 }  // namespace stasis
