@@ -15,7 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "guest/agent/system.h"
-#include "guest/work/worker.h"
+#include "guest/scenario/work_table.h"
+#include "guest/work/policy.h"
 
 namespace stasis::agent {
 namespace {
@@ -23,22 +24,6 @@ namespace {
 constexpr uint64_t kSamplePeriodNs = 100000000;
 constexpr uint64_t kProgressEverySamples = 10;
 constexpr auto kRelaxed = std::memory_order_relaxed;
-
-int KernelPolicy(SchedPolicy policy) {
-  switch (policy) {
-    case SchedPolicy::kNormal:
-      return SCHED_OTHER;
-    case SchedPolicy::kBatch:
-      return SCHED_BATCH;
-    case SchedPolicy::kIdle:
-      return SCHED_IDLE;
-    case SchedPolicy::kFifo:
-      return SCHED_FIFO;
-    case SchedPolicy::kRoundRobin:
-      return SCHED_RR;
-  }
-  return SCHED_OTHER;
-}
 
 // The worker waits for the start signal meanwhile: whatever is set here holds from its first
 // iteration on.
@@ -54,7 +39,7 @@ absl::Status Configure(pid_t pid, const WorkSpec& spec, const CpuSet& allowed) {
   }
   if (spec.policy != SchedPolicy::kNormal) {
     const sched_param param = {.sched_priority = spec.rt_priority};
-    if (sched_setscheduler(pid, KernelPolicy(spec.policy), &param) != 0) {
+    if (sched_setscheduler(pid, work::KernelPolicy(spec.policy), &param) != 0) {
       return absl::ErrnoToStatus(errno,
                                  absl::StrCat("scheduling policy ", fields::NameOf(spec.policy)));
     }
@@ -85,10 +70,15 @@ void ReadSlot(const work::WorkerSlot& slot, uint64_t now, bool alive, WorkerMeas
   figures->max_gap_ns = slot.max_gap_ns.load(kRelaxed);
   figures->gap_at_ns = slot.gap_at_ns.load(kRelaxed);
   figures->gap_cpu = slot.gap_cpu.load(kRelaxed);
+  figures->wakeup = slot.wakeup.Read();
+  figures->response = slot.response.Read();
   figures->last_seen_ns = slot.wants_cpu_since_ns.load(kRelaxed);
+  const bool waits = figures->last_seen_ns >= work::kWaitsForDevice;
+  if (waits) figures->last_seen_ns = slot.waits_since_ns.load(kRelaxed);
   figures->gap_unfinished = false;
   // A gap that is not over is the worst kind of starvation: nobody is there to report it.
-  if (alive && now > figures->last_seen_ns && now - figures->last_seen_ns > figures->max_gap_ns) {
+  if (alive && !waits && now > figures->last_seen_ns &&
+      now - figures->last_seen_ns > figures->max_gap_ns) {
     figures->max_gap_ns = now - figures->last_seen_ns;
     figures->gap_at_ns = figures->last_seen_ns;
     figures->gap_cpu = slot.cpu.load(kRelaxed);
@@ -181,18 +171,23 @@ absl::Status Runner::SetUpCgroup(const CgroupSpec& spec, const CpuGroups& cpus) 
                                                           cgroup_cpus->ToString()));
       }
     }
+    auto group =
+        work::WorkGroup::Create(spec.work[work], allowed, run_->arena.get(), run_->workers.size());
+    if (!group.ok()) return group.status();
+    run_->groups.push_back(*std::move(group));
     for (uint32_t i = 0; i < spec.work[work].workers; ++i) {
-      status = StartWorker(spec, work, allowed);
+      status = StartWorker(spec, work, i, allowed);
       if (!status.ok()) return status;
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status Runner::StartWorker(const CgroupSpec& cgroup, uint32_t work, const CpuSet& allowed) {
+absl::Status Runner::StartWorker(const CgroupSpec& cgroup, uint32_t work, uint32_t member,
+                                 const CpuSet& allowed) {
   const WorkSpec& spec = cgroup.work[work];
   const uint32_t index = static_cast<uint32_t>(run_->workers.size());
-  auto pid = work::ForkWorker(spec, &run_->arena->control(), &run_->arena->slot(index));
+  auto pid = run_->groups.back()->Fork(member);
   if (!pid.ok()) return pid.status();
   Worker& worker = run_->workers.emplace_back();
   worker.spec = &spec;
@@ -201,6 +196,7 @@ absl::Status Runner::StartWorker(const CgroupSpec& cgroup, uint32_t work, const 
   worker.figures.cgroup = cgroup.name;
   worker.figures.work = work;
   worker.figures.kind = fields::NameOf(spec.kind);
+  if (member == 0) worker.figures.role = InfoOf(spec.kind).group.leader;
   worker.figures.pid = *pid;
   worker.figures.cpus_allowed = allowed;
   // The cgroup comes first: moving into a cpuset sets the affinity anew.
@@ -248,12 +244,13 @@ void Runner::SendSamples(uint64_t now) {
   for (const Worker& worker : run_->workers) {
     const WorkerMeasurement& figures = worker.figures;
     const work::WorkerSlot& slot = run_->arena->slot(figures.index);
-    const bool waiting = worker.pid > 0 && now > figures.last_seen_ns;
+    const uint64_t since = slot.wants_cpu_since_ns.load(kRelaxed);  // "never": waits for others
+    const bool waiting = worker.pid > 0 && now > since;
     samples.samples.push_back({.index = figures.index,
                                .iterations = figures.iterations,
                                .run_ns = figures.run_ns,
                                .max_gap_ns = figures.max_gap_ns,
-                               .current_gap_ns = waiting ? now - figures.last_seen_ns : 0,
+                               .current_gap_ns = waiting ? now - since : 0,
                                .cpu = slot.cpu.load(kRelaxed)});
   }
   send_(samples);

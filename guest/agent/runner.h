@@ -14,6 +14,7 @@
 #include "guest/agent/cgroups.h"
 #include "guest/scenario/scenario.h"
 #include "guest/wire/messages.h"
+#include "guest/work/group.h"
 #include "guest/work/slot.h"
 
 namespace stasis::agent {
@@ -47,6 +48,7 @@ class Runner {
   struct Run {
     Scenario scenario;
     std::unique_ptr<work::SlotArena> arena;
+    std::vector<std::unique_ptr<work::WorkGroup>> groups;
     std::vector<Worker> workers;
     std::unique_ptr<Cgroups> cgroups;
     uint64_t start_ns = 0;
@@ -55,7 +57,8 @@ class Runner {
 
   absl::Status SetUp(const CpuGroups& cpus);
   absl::Status SetUpCgroup(const CgroupSpec& spec, const CpuGroups& cpus);
-  absl::Status StartWorker(const CgroupSpec& cgroup, uint32_t work, const CpuSet& allowed);
+  absl::Status StartWorker(const CgroupSpec& cgroup, uint32_t work, uint32_t member,
+                           const CpuSet& allowed);
   void Begin();
   void Sample(uint64_t now);
   void SendSamples(uint64_t now);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -97,9 +98,9 @@ Outcome JudgeSpread(double limit, const Measurements& measurements) {
     const WorkerMeasurement* least = nullptr;
     const WorkerMeasurement* most = nullptr;
   };
-  std::map<std::pair<std::string, uint32_t>, Range> groups;
+  std::map<std::tuple<std::string, uint32_t, std::string>, Range> groups;
   for (const WorkerMeasurement& worker : measurements.workers) {
-    Range& range = groups[{worker.cgroup, worker.work}];
+    Range& range = groups[{worker.cgroup, worker.work, worker.role}];
     if (range.least == nullptr || worker.run_ns < range.least->run_ns) range.least = &worker;
     if (range.most == nullptr || worker.run_ns > range.most->run_ns) range.most = &worker;
   }
@@ -113,9 +114,9 @@ Outcome JudgeSpread(double limit, const Measurements& measurements) {
     if (spread <= worst) continue;
     worst = spread;
     outcome.measured = absl::StrFormat("%.3g", spread);
-    outcome.detail = absl::StrCat("cgroup ", key.first, ": worker ", range.least->index, " ran ",
-                                  Readable(Ns(range.least->run_ns)), ", worker ", range.most->index,
-                                  " ", Readable(Ns(range.most->run_ns)));
+    outcome.detail = absl::StrCat("cgroup ", std::get<0>(key), ": worker ", range.least->index,
+                                  " ran ", Readable(Ns(range.least->run_ns)), ", worker ",
+                                  range.most->index, " ", Readable(Ns(range.most->run_ns)));
   }
   outcome.ok = worst >= 0 && worst <= limit;
   return outcome;

@@ -9,6 +9,7 @@
 
 #include "guest/json/fields.h"
 #include "guest/scenario/cpu_set.h"
+#include "guest/scenario/histogram.h"
 
 namespace stasis {
 
@@ -18,6 +19,7 @@ struct WorkerMeasurement {
   std::string cgroup;
   uint32_t work = 0;  // index of the work group in the cgroup
   std::string kind;
+  std::string role;  // "" or what it is that the others of its group are not (work_table.h)
   int32_t pid = 0;
   bool started = false;      // it reached its first iteration
   bool ended_early = false;  // it was gone before the end of the run
@@ -34,6 +36,10 @@ struct WorkerMeasurement {
   CpuSet cpus_used;
   CpuSet cpus_allowed;
   uint64_t last_seen_ns = 0;  // when it last read the clock (or woke up)
+  // From a wake-up by a partner or a timer until it ran, and from asking for something until it was
+  // done; empty for kinds that have no such thing.
+  Histogram wakeup;
+  Histogram response;
 
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
@@ -41,6 +47,7 @@ struct WorkerMeasurement {
     v("cgroup", self.cgroup);
     v("work", self.work);
     v("kind", self.kind);
+    v("role", self.role);
     v("pid", self.pid);
     v("started", self.started);
     v("ended_early", self.ended_early);
@@ -57,6 +64,8 @@ struct WorkerMeasurement {
     v("cpus_used", self.cpus_used);
     v("cpus_allowed", self.cpus_allowed);
     v("last_seen_ns", self.last_seen_ns);
+    v("wakeup", self.wakeup);
+    v("response", self.response);
   }
 };
 

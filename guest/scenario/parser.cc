@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -19,17 +18,10 @@
 #include "guest/scenario/near_match.h"
 #include "guest/scenario/toml_reader.h"
 #include "guest/scenario/units.h"
+#include "guest/scenario/work_parser.h"
 
 namespace stasis {
 namespace {
-
-// Words of the whole format (docs: scenarios) that this version does not carry out. They are
-// refused by name, so that nobody waits for a step that never comes.
-constexpr absl::string_view kLaterKinds[] = {
-    "mixed",          "io_sync",        "pipe_ping",        "futex_ping",  "futex_fanout",
-    "wake_chain",     "cache_pressure", "page_fault_churn", "fork_exit",   "nice_sweep",
-    "affinity_churn", "policy_churn",   "mutex_contention", "rt_periodic", "timer_wake",
-    "schbench",       "command"};
 
 // Fills a Scenario from one file; members named after the tables that they read.
 class Parser : private TomlReader {
@@ -43,9 +35,6 @@ class Parser : private TomlReader {
   void ReadCgroup(const toml::node& node);
   void ReadName(const toml::node& node, CgroupSpec* cgroup);
   void ReadMax(const toml::node& node, CpuMax* max);
-  void ReadKind(const toml::node& node, WorkSpec* work);
-  void ReadWork(const toml::node& node, CgroupSpec* cgroup);
-  void CheckWork(const toml::node& node, const WorkSpec& work, const std::set<std::string>& given);
   void ReadExpect(const toml::node& node);
   void ReadShouldFail(const toml::node& node);
   void CheckWhole(const toml::table& root);
@@ -146,80 +135,15 @@ void Parser::ReadCgroup(const toml::node& node) {
   };
   keys.known["max"] = [&](const toml::node& value) { ReadMax(value, &cgroup.max.emplace()); };
   keys.known["work"] = [&](const toml::node& value) {
-    ReadEach(value, "work", [&](const toml::node& item) { ReadWork(item, &cgroup); });
+    ReadEach(value, "work", [&](const toml::node& item) {
+      WorkSpec work;
+      if (ReadWork(this, item, &work)) cgroup.work.push_back(std::move(work));
+    });
   };
   keys.refused["memory"] = keys.refused["memory_max"] = "memory limits come later";
   ReadTable(node, "[[cgroup]]", keys);
   if (cgroup.name.empty()) Fail(node, "[[cgroup]] without 'name'");
   scenario_.cgroups.push_back(std::move(cgroup));
-}
-
-void Parser::ReadKind(const toml::node& node, WorkSpec* work) {
-  std::string word;
-  if (!Get(node, "kind", &word)) return;
-  if (std::find(std::begin(kLaterKinds), std::end(kLaterKinds), word) != std::end(kLaterKinds)) {
-    return Fail(node, absl::StrCat("'kind': '", word,
-                                   "' is not supported yet; this version has cpu_spin, bursty, "
-                                   "yield"));
-  }
-  GetWord(node, "kind", &work->kind);
-}
-
-void Parser::ReadWork(const toml::node& node, CgroupSpec* cgroup) {
-  WorkSpec work;
-  int64_t number;
-  Keys keys;
-  keys.known["kind"] = [&](const toml::node& value) { ReadKind(value, &work); };
-  keys.known["workers"] = [&](const toml::node& value) {
-    if (GetNumber(value, "workers", 1, kMaxWorkers, &number)) {
-      work.workers = static_cast<uint32_t>(number);
-    }
-  };
-  keys.known["run"] = [&](const toml::node& value) { GetPositive(value, "run", &work.run); };
-  keys.known["sleep"] = [&](const toml::node& value) { GetPositive(value, "sleep", &work.sleep); };
-  keys.known["nice"] = [&](const toml::node& value) {
-    if (GetNumber(value, "nice", -20, 19, &number)) work.nice = static_cast<int>(number);
-  };
-  keys.known["policy"] = [&](const toml::node& value) { GetWord(value, "policy", &work.policy); };
-  keys.known["rt_priority"] = [&](const toml::node& value) {
-    if (GetNumber(value, "rt_priority", 1, kMaxWorkerRtPriority, &number)) {
-      work.rt_priority = static_cast<int>(number);
-    }
-  };
-  keys.known["cpus"] = [&](const toml::node& value) { GetCpus(value, "cpus", &work.cpus); };
-  ReadTable(node, "work", keys);
-  if (!status().ok()) return;
-  std::set<std::string> given;
-  for (auto&& [key, value] : *node.as_table()) given.emplace(key.str());
-  CheckWork(node, work, given);
-  const bool real_time =
-      work.policy == SchedPolicy::kFifo || work.policy == SchedPolicy::kRoundRobin;
-  if (real_time && work.rt_priority == 0) work.rt_priority = 1;
-  cgroup->work.push_back(std::move(work));
-}
-
-void Parser::CheckWork(const toml::node& node, const WorkSpec& work,
-                       const std::set<std::string>& given) {
-  if (given.count("kind") == 0) Fail(node, "work without 'kind'");
-  const bool bursty = work.kind == WorkKind::kBursty;
-  for (const char* key : {"run", "sleep"}) {
-    if (bursty && given.count(key) == 0) {
-      Fail(node,
-           absl::StrCat("work of kind bursty without '", key, "', such as ", key, " = \"5ms\""));
-    }
-    if (!bursty && given.count(key) != 0) {
-      Fail(node, absl::StrCat("'", key, "' belongs to work of kind bursty, not ",
-                              fields::NameOf(work.kind)));
-    }
-  }
-  const bool real_time =
-      work.policy == SchedPolicy::kFifo || work.policy == SchedPolicy::kRoundRobin;
-  if (!real_time && given.count("rt_priority") != 0) {
-    Fail(node, "'rt_priority' needs policy = \"fifo\" or \"rr\"");
-  }
-  if (real_time && given.count("nice") != 0) {
-    Fail(node, "'nice' has no effect on policy fifo and rr; use 'rt_priority'");
-  }
 }
 
 void Parser::ReadShouldFail(const toml::node& node) {

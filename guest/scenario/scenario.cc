@@ -4,15 +4,6 @@
 
 namespace stasis {
 
-absl::Span<const fields::EnumName<WorkKind>> EnumNames(WorkKind) {
-  static constexpr fields::EnumName<WorkKind> kNames[] = {
-      {WorkKind::kCpuSpin, "cpu_spin"},
-      {WorkKind::kBursty, "bursty"},
-      {WorkKind::kYield, "yield"},
-  };
-  return kNames;
-}
-
 absl::Span<const fields::EnumName<SchedPolicy>> EnumNames(SchedPolicy) {
   static constexpr fields::EnumName<SchedPolicy> kNames[] = {
       {SchedPolicy::kNormal, "normal"}, {SchedPolicy::kBatch, "batch"},

@@ -12,48 +12,9 @@
 
 #include "absl/time/time.h"
 #include "guest/json/fields.h"
+#include "guest/scenario/work_spec.h"
 
 namespace stasis {
-
-// Bounds: all figures of a run fit into one message (wire/frame.h), and priorities of workers stay
-// below the agent's own, without which a real-time hog would silence the measurement itself.
-inline constexpr uint32_t kMaxWorkers = 512;
-inline constexpr int kMaxWorkerRtPriority = 49;
-inline constexpr int kAgentRtPriority = 50;
-
-enum class WorkKind {
-  kCpuSpin,  // computes all the time
-  kBursty,   // computes for `run`, then sleeps for `sleep`
-  kYield,    // computes a little, then sched_yield()
-};
-absl::Span<const fields::EnumName<WorkKind>> EnumNames(WorkKind);
-
-enum class SchedPolicy { kNormal, kBatch, kIdle, kFifo, kRoundRobin };
-absl::Span<const fields::EnumName<SchedPolicy>> EnumNames(SchedPolicy);
-
-// A group of equal workers, each a process of its own.
-struct WorkSpec {
-  WorkKind kind = WorkKind::kCpuSpin;
-  uint32_t workers = 1;
-  absl::Duration run;    // bursty only
-  absl::Duration sleep;  // bursty only
-  int nice = 0;
-  SchedPolicy policy = SchedPolicy::kNormal;
-  int rt_priority = 0;  // fifo and rr: 1..kMaxWorkerRtPriority
-  std::string cpus;     // affinity inside the cgroup (ResolveCpus); empty: all of the cgroup's
-
-  template <typename V, typename Self>
-  static void VisitFields(V& v, Self& self) {
-    v("kind", self.kind);
-    v("workers", self.workers);
-    v("run_ns", self.run);
-    v("sleep_ns", self.sleep);
-    v("nice", self.nice);
-    v("policy", self.policy);
-    v("rt_priority", self.rt_priority);
-    v("cpus", self.cpus);
-  }
-};
 
 // cpu.max: `quota` of CPU time in each `period`.
 struct CpuMax {

@@ -16,7 +16,7 @@
 
 namespace stasis::wire {
 
-inline constexpr size_t kMaxLine = 1 << 20;  // bytes of a frame, newline included
+inline constexpr size_t kMaxLine = 16 << 20;  // bytes of a frame, newline included
 
 // The frame for `json`, which must be free of control characters and short enough for kMaxLine
 // (both hold for what EncodeLine in messages.h makes).

@@ -73,6 +73,11 @@ TEST(MessagesTest, ResultOfAsManyWorkersAsAllowedFitsIntoAFrame) {
     worker.max_gap_ns = worker.gap_at_ns = worker.last_seen_ns = UINT64_MAX;
     for (uint32_t cpu = 0; cpu < 252; cpu += 2) worker.cpus_used.Add(cpu);
     worker.cpus_allowed = worker.cpus_used;
+    // Every bucket in use, by more wake-ups than fit into a day.
+    for (uint32_t bucket = 0; bucket < Histogram::kBuckets; ++bucket) {
+      worker.wakeup.Add(bucket, 9999999999);
+      worker.response.Add(bucket, 9999999999);
+    }
     result.measurements.workers.push_back(worker);
   }
 

@@ -15,6 +15,14 @@
 
 namespace stasis::work {
 
+Histogram SharedHistogram::Read() const {
+  Histogram histogram;
+  for (uint32_t bucket = 0; bucket < Histogram::kBuckets; ++bucket) {
+    histogram.Add(bucket, counts[bucket].load(std::memory_order_relaxed));
+  }
+  return histogram;
+}
+
 absl::StatusOr<std::unique_ptr<SlotArena>> SlotArena::Create(size_t workers) {
   const size_t bytes = sizeof(Control) + workers * sizeof(WorkerSlot);
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
