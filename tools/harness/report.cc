@@ -1,6 +1,7 @@
 #include "tools/harness/report.h"
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -71,6 +72,36 @@ void AppendWorkers(const Measurements& measurements, std::string* text) {
   }
 }
 
+// One line per work group (and role in it) that was woken or asked for something.
+void AppendLatencies(const Measurements& measurements, std::string* text) {
+  struct Sum {
+    Histogram wakeup, response;
+  };
+  std::map<std::string, Sum> sums;
+  for (const WorkerMeasurement& worker : measurements.workers) {
+    if (worker.wakeup.empty() && worker.response.empty()) continue;
+    Sum& sum = sums[absl::StrCat(worker.cgroup, " ", worker.work, ": ", worker.kind,
+                                 worker.role.empty() ? "" : " ", worker.role)];
+    sum.wakeup.Merge(worker.wakeup);
+    sum.response.Merge(worker.response);
+  }
+  const auto line = [&](const std::string& name, const char* what, const Histogram& histogram) {
+    if (histogram.empty()) return;
+    const auto at = [&](double quantile) {
+      return DurationText(absl::Nanoseconds(histogram.Quantile(quantile)));
+    };
+    absl::StrAppendFormat(text, "%-32s %-8s %12s %10s %10s %10s %10s\n", name, what,
+                          Grouped(histogram.count()), at(0.5), at(0.99), at(0.999), at(1));
+  };
+  if (sums.empty()) return;
+  absl::StrAppendFormat(text, "\n%-32s %-8s %12s %10s %10s %10s %10s\n", "latency of", "", "times",
+                        "p50", "p99", "p99.9", "longest");
+  for (const auto& [name, sum] : sums) {
+    line(name, "wake-up", sum.wakeup);
+    line(name, "response", sum.response);
+  }
+}
+
 json WorkersJson(const Measurements& measurements) {
   json workers = json::array();
   for (const WorkerMeasurement& worker : measurements.workers) {
@@ -122,7 +153,10 @@ std::string TextReport(const RunReport& report) {
   }
   for (const DumpRecord& dump : report.dumps) absl::StrAppend(&text, DescribeDump(dump), "\n");
   AppendGuest(report, &text);
-  if (report.measurements.has_value()) AppendWorkers(*report.measurements, &text);
+  if (report.measurements.has_value()) {
+    AppendWorkers(*report.measurements, &text);
+    AppendLatencies(*report.measurements, &text);
+  }
   if (!report.expectations.empty()) absl::StrAppend(&text, "\n");
   for (const ExpectationReport& expectation : report.expectations) {
     absl::StrAppendFormat(&text, "%-4s %s: %s\n", expectation.held ? "ok" : "NOT", expectation.name,
