@@ -140,7 +140,7 @@ const WorkKindInfo kKinds[] = {
     {WorkKind::kWakeChain, "wake_chain", "workers in a ring, each wakes the next one", "a wake-up",
      kTogether, SchedPolicy::kNormal, kWakeChain},
     {WorkKind::kCachePressure, "cache_pressure", "walks memory, a cache line at a time",
-     "a few thousand cache lines", kAlone, SchedPolicy::kNormal, kCachePressure},
+     "some hundred cache lines", kAlone, SchedPolicy::kNormal, kCachePressure},
     {WorkKind::kPageFaultChurn, "page_fault_churn", "maps memory, touches all pages, unmaps it",
      "a map and unmap", kAlone, SchedPolicy::kNormal, kPageFaultChurn},
     {WorkKind::kForkExit, "fork_exit", "forks a child that computes and exits, and waits for it",
