@@ -102,7 +102,9 @@ class Walker {
     // A loop shows as a chain longer than the queue.
     if (++descriptors_ > layout_.size) return Broken("chain longer than the queue, or a loop");
     const bool write = (descriptor.flags & kDescriptorWrite) != 0;
-    if (!write && !writable_.empty()) return Broken("device-readable after device-writable");
+    // By the descriptors and not by the segments: one of length 0 has none.
+    if (!write && write_seen_) return Broken("device-readable after device-writable");
+    write_seen_ |= write;
     bytes_ += descriptor.length;
     if (bytes_ > UINT32_MAX) return Broken("chain of 4 GiB or more");
     if (!AppendSegments(memory_, GuestAddress(descriptor.address), descriptor.length,
@@ -122,6 +124,7 @@ class Walker {
   const uint16_t head_;
   uint32_t descriptors_ = 0;
   uint64_t bytes_ = 0;
+  bool write_seen_ = false;
   std::vector<Segment> readable_;
   std::vector<Segment> writable_;
 };

@@ -141,6 +141,12 @@ TEST_F(QueueLayoutTest, Q1_ReadableAfterWritableIsRefused) {
   ExpectRefusal(0, "readable after device-writable");
 }
 
+TEST_F(QueueLayoutTest, Q1_ReadableAfterAnEmptyWritableDescriptorIsRefused) {
+  Put(0, {.address = 0x2000, .length = 0, .flags = kDescriptorWrite | kDescriptorNext, .next = 1});
+  Put(1, {.address = 0x2000, .length = 16});
+  ExpectRefusal(0, "readable after device-writable");
+}
+
 TEST_F(QueueLayoutTest, IndirectTableAfterDirectDescriptorsIsWalked) {
   Put(0, {.address = 0x2000, .length = 4, .flags = kDescriptorNext, .next = 1});
   Put(1, {.address = 0x5000, .length = 32, .flags = kDescriptorIndirect});

@@ -25,6 +25,7 @@ class DriverHeap {
   GuestAddress Put(absl::string_view bytes);
   std::string Get(GuestAddress address, uint64_t length) const;
   const GuestMemory* memory() const { return memory_; }
+  uint64_t used() const { return next_.value(); }  // up to which address it is handed out
 
  private:
   const GuestMemory* const memory_;
@@ -44,6 +45,7 @@ class DriverQueue {
   DriverQueue(DriverHeap* heap, uint16_t size, uint64_t features = 0);
 
   const QueueLayout& layout() const { return layout_; }
+  size_t free_descriptors() const { return free_.size(); }
 
   // Makes a chain of `buffers` available and returns its head. The test must not add more than the
   // queue holds.
@@ -54,7 +56,8 @@ class DriverQueue {
   uint16_t AddReadable(absl::string_view bytes);
   uint16_t AddWritable(uint32_t length);
 
-  // The next chain that the device gave back. Its descriptors are free again.
+  // The next chain that the device gave back. Its descriptors are free again. A head that was never
+  // added frees nothing.
   std::optional<UsedElement> TakeUsed();
   // The device-writable bytes of a chain that came back, `used.length` of them.
   std::string Written(const UsedElement& used) const;
