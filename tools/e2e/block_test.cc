@@ -187,6 +187,121 @@ echo "took $start $end"
   EXPECT_EQ(Result()["disks"][0]["io_errors"], 0);
 }
 
+constexpr char kFio[] = "/usr/bin/fio";
+// Debian's fio comes with 80 MB of libraries.
+const std::vector<std::string> kFioArguments = {"--include", kFio, "--memory", "1G"};
+
+// Q5, B6, B8: everything that fio writes is read back and compared, at every depth and through both
+// engines, with and without the host's page cache.
+TEST_F(BlockTest, FioFindsWhatItWroteAtEveryDepthOnEveryKindOfDisk) {
+  ASSERT_TRUE(fs::exists(kFio)) << "run tools/setup --tests";
+  std::vector<std::string> arguments = kFioArguments;
+  for (const char* options : {"", ",engine=sync", ",direct", ",queues=2"}) {
+    const std::string image = Image("fio" + std::to_string(arguments.size()) + ".img", 64 * kMiB);
+    arguments.insert(arguments.end(), {"--disk", image + options});
+  }
+
+  const StasisRun run = Guest(R"(
+for disk in vda vdb vdc vdd; do
+  for jobs in 1 4; do
+    for depth in 1 32; do
+      for rw in randwrite write; do
+        bs=4k; [ $rw = write ] && bs=1m
+        fio --name=v --filename=/dev/$disk --direct=1 --ioengine=libaio --rw=$rw --bs=$bs --iodepth=$depth \
+          --numjobs=$jobs --size=4m --offset_increment=8m --verify=crc32c --verify_fatal=1 --minimal \
+          > /tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+        echo "verified $disk $rw $jobs $depth"
+      done
+    done
+    fio --name=r --filename=/dev/$disk --direct=1 --ioengine=libaio --rw=randread --bs=4k --iodepth=32 \
+      --numjobs=$jobs --size=4m --offset_increment=8m --minimal > /tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+  done
+done
+cat /sys/block/vdd/mq/*/cpu_list | wc -l
+dmesg | grep -E 'I/O error|blocked for more than|BUG:|rcu.*stall' || echo quiet
+)",
+                              arguments);
+
+  ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
+  EXPECT_THAT(run.output, HasSubstr("verified vdd write 4 32\n2\nquiet\n"));
+  const nlohmann::json disks = Result()["disks"];
+  ASSERT_EQ(disks.size(), 4u);
+  for (const nlohmann::json& disk : disks) {
+    EXPECT_EQ(disk["io_errors"], 0) << disk;
+    EXPECT_EQ(disk["invalid_requests"], 0) << disk;
+    EXPECT_EQ(disk["poisonings"], 0) << disk;
+    EXPECT_GE(disk["bytes_read"], 40 * kMiB) << disk;
+  }
+  EXPECT_EQ(disks[1]["engine"], "sync");
+  EXPECT_EQ(disks[3]["queues"], 2);
+}
+
+// The proof's own size: 256 MiB of files with checksums. (--config=soak)
+TEST_F(BlockTest, SoakTwoHundredFiftySixMebibytesComeBackWhole) {
+  const std::string image = Image("large.img", 512 * kMiB);
+
+  const StasisRun run = Guest(R"(
+mkfs.ext4 -q /dev/vda
+mkdir -p /mnt
+mount -t ext4 /dev/vda /mnt
+i=0
+while [ $i -lt 16 ]; do
+  dd if=/dev/urandom of=/mnt/$i bs=1M count=16 conv=fsync 2>/dev/null
+  i=$((i + 1))
+done
+(cd /mnt; sha256sum [0-9]*) > /tmp/sums
+cp /tmp/sums /mnt/sums
+sync
+echo 3 > /proc/sys/vm/drop_caches
+(cd /mnt; sha256sum -c /tmp/sums | grep -c OK)
+umount /mnt
+e2fsck -fn /dev/vda > /dev/null 2>&1 && echo clean
+)",
+                              {"--disk", image, "--include", "/sbin/mkfs.ext4", "--include",
+                               "/sbin/e2fsck", "--include", "/etc/mke2fs.conf"});
+
+  ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
+  EXPECT_THAT(run.output, HasSubstr("16\nclean\n"));
+  int fsck = -1;
+  const std::string said = Host("/sbin/e2fsck -fn " + image, &fsck);
+  EXPECT_EQ(fsck, 0) << said;
+  Host("/sbin/debugfs -R 'rdump / " + directory_ + "' " + image);
+  EXPECT_THAT(Host("cd " + directory_ + " && sha256sum -c sums | grep -c OK"), "16");
+}
+
+// B9, both limits and both directions, over 10 s each: within 5 % of what was asked for.
+TEST_F(BlockTest, ThrottledFioRunsAtTheLimitsRate) {
+  ASSERT_TRUE(fs::exists(kFio)) << "run tools/setup --tests";
+  std::vector<std::string> arguments = kFioArguments;
+  arguments.insert(arguments.end(), {"--disk", "scratch:64M,iops=50,burst=20ms", "--disk",
+                                     "scratch:64M,bps=2M,burst=20ms"});
+
+  const StasisRun run = Guest(R"(
+run() {
+  fio --name=t --filename=/dev/$1 --direct=1 --ioengine=libaio --rw=$2 --bs=$3 --iodepth=4 --size=64m     --time_based --runtime=10 --output-format=json > /tmp/json 2>/tmp/err || { cat /tmp/err; exit 1; }
+  awk -v key=""$4"" -v kind=""$5"" '$1 == kind {inside = 1} inside && $1 == key {print "rate", $3; exit}' /tmp/json
+}
+run vda randread 4k iops read
+run vda randwrite 4k iops write
+run vdb randread 64k bw_bytes read
+)",
+                              arguments);
+
+  ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
+  double read_iops = 0, write_iops = 0, bytes = 0;
+  ASSERT_EQ(
+      sscanf(run.output.c_str(), "rate %lf, rate %lf, rate %lf", &read_iops, &write_iops, &bytes),
+      3)
+      << run.output;
+  EXPECT_NEAR(read_iops, 50, 2.5);
+  EXPECT_NEAR(write_iops, 50, 2.5);
+  EXPECT_NEAR(bytes / kMiB, 2, 0.1);
+  for (const nlohmann::json& disk : Result()["disks"]) {
+    EXPECT_GT(disk["throttle_events"], 0);
+    EXPECT_EQ(disk["io_errors"], 0);
+  }
+}
+
 class DurabilityTest : public BlockTest, public testing::WithParamInterface<int> {};
 
 // B7: the machine is killed after it has told of that many records.

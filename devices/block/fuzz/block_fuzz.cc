@@ -102,7 +102,8 @@ class Guest {
   DriverQueue* Queue(uint32_t index) {
     return index < queues_.size() ? queues_[index].get() : nullptr;
   }
-  // Addresses near something: the heap's beginning, the end of memory, the end of the address space.
+  // Addresses near something: the heap's beginning, the end of memory, the end of the address
+  // space.
   uint64_t Address() {
     switch (in_.Byte() % 8) {
       case 0:
@@ -207,9 +208,8 @@ void Guest::AddRequest() {
   const uint32_t index = AnyQueue();
   DriverQueue* const queue = Queue(index);
   if (queue == nullptr) return;
-  static constexpr uint32_t kTypes[] = {kBlockIn,    kBlockOut,     kBlockIn,
-                                        kBlockOut,   kBlockFlush,   kBlockGetId,
-                                        kBlockDiscard, kBlockWriteZeroes};
+  static constexpr uint32_t kTypes[] = {kBlockIn,    kBlockOut,   kBlockIn,      kBlockOut,
+                                        kBlockFlush, kBlockGetId, kBlockDiscard, kBlockWriteZeroes};
   const uint8_t choice = in_.Byte();
   const uint32_t type = choice >= 250 ? in_.Number(4) : kTypes[choice % 8];
   const bool indirect = (choice & 8) != 0;
@@ -279,21 +279,28 @@ void Guest::Settle(uint32_t index) {
   if (queue == nullptr) return;
   if (!tame_) return mmio_->Notify(index);
   if (queue->NeedsKick()) mmio_->Notify(index);
-  Await("a request of a good driver stays unanswered", [&] {
-    return queue->used_index() == queue->avail_index();
-  });
+  Await("a request of a good driver stays unanswered",
+        [&] { return queue->used_index() == queue->avail_index(); });
   if (transport_->signals().needs_reset()) Broken("NEEDS_RESET for a good driver");
   TakeReplies(index);
   if (!requests_[index].empty()) Broken("a request was lost");
 }
 
 void Guest::RegisterWrite() {
-  static constexpr uint64_t kOffsets[] = {
-      mmio::kDeviceFeaturesSel, mmio::kDriverFeatures, mmio::kDriverFeaturesSel,
-      mmio::kQueueSel,          mmio::kQueueNum,       mmio::kQueueReady,
-      mmio::kQueueNotify,       mmio::kInterruptAck,   mmio::kStatus,
-      mmio::kStatus,            mmio::kQueueDescLow,   mmio::kQueueDriverHigh,
-      mmio::kQueueDeviceLow,    mmio::kConfig + 32};
+  static constexpr uint64_t kOffsets[] = {mmio::kDeviceFeaturesSel,
+                                          mmio::kDriverFeatures,
+                                          mmio::kDriverFeaturesSel,
+                                          mmio::kQueueSel,
+                                          mmio::kQueueNum,
+                                          mmio::kQueueReady,
+                                          mmio::kQueueNotify,
+                                          mmio::kInterruptAck,
+                                          mmio::kStatus,
+                                          mmio::kStatus,
+                                          mmio::kQueueDescLow,
+                                          mmio::kQueueDriverHigh,
+                                          mmio::kQueueDeviceLow,
+                                          mmio::kConfig + 32};
   tame_ = false;
   const uint8_t which = in_.Byte();
   const uint64_t offset =
