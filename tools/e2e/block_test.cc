@@ -201,36 +201,41 @@ TEST_F(BlockTest, FioFindsWhatItWroteAtEveryDepthOnEveryKindOfDisk) {
     arguments.insert(arguments.end(), {"--disk", image + options});
   }
 
+  // One process for each disk: loading fio takes seconds in an emulated guest.
   const StasisRun run = Guest(R"(
+section() {
+  echo "[$1-$2-$3]"
+  printf 'stonewall\nrw=%s\nbs=%s\nnumjobs=%s\niodepth=%s\n' $1 $4 $2 $3
+}
 for disk in vda vdb vdc vdd; do
-  for jobs in 1 4; do
-    for depth in 1 32; do
-      for rw in randwrite write; do
-        bs=4k; [ $rw = write ] && bs=1m
-        fio --name=v --filename=/dev/$disk --direct=1 --ioengine=libaio --rw=$rw --bs=$bs --iodepth=$depth \
-          --numjobs=$jobs --size=4m --offset_increment=8m --verify=crc32c --verify_fatal=1 --minimal \
-          > /tmp/out 2>&1 || { cat /tmp/out; exit 1; }
-        echo "verified $disk $rw $jobs $depth"
+  {
+    printf '[global]\nfilename=/dev/%s\nthread\ndirect=1\nioengine=libaio\nsize=2m\n' $disk
+    printf 'offset_increment=8m\nverify=crc32c\nverify_fatal=1\n'
+    for jobs in 1 4; do
+      for depth in 1 32; do
+        section randwrite $jobs $depth 4k
+        section write $jobs $depth 1m
+        section randread $jobs $depth 4k | grep -v verify
       done
     done
-    fio --name=r --filename=/dev/$disk --direct=1 --ioengine=libaio --rw=randread --bs=4k --iodepth=32 \
-      --numjobs=$jobs --size=4m --offset_increment=8m --minimal > /tmp/out 2>&1 || { cat /tmp/out; exit 1; }
-  done
+  } > /tmp/jobs
+  fio --minimal /tmp/jobs > /tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+  echo "verified $disk $(grep -c '^3;' /tmp/out)"
 done
-cat /sys/block/vdd/mq/*/cpu_list | wc -l
+ls /sys/block/vdd/mq | wc -l
 dmesg | grep -E 'I/O error|blocked for more than|BUG:|rcu.*stall' || echo quiet
 )",
                               arguments);
 
   ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
-  EXPECT_THAT(run.output, HasSubstr("verified vdd write 4 32\n2\nquiet\n"));
+  EXPECT_THAT(run.output, HasSubstr("verified vdd 30\n2\nquiet\n"));
   const nlohmann::json disks = Result()["disks"];
   ASSERT_EQ(disks.size(), 4u);
   for (const nlohmann::json& disk : disks) {
     EXPECT_EQ(disk["io_errors"], 0) << disk;
     EXPECT_EQ(disk["invalid_requests"], 0) << disk;
     EXPECT_EQ(disk["poisonings"], 0) << disk;
-    EXPECT_GE(disk["bytes_read"], 40 * kMiB) << disk;
+    EXPECT_GE(disk["bytes_read"], 30 * kMiB) << disk;
   }
   EXPECT_EQ(disks[1]["engine"], "sync");
   EXPECT_EQ(disks[3]["queues"], 2);

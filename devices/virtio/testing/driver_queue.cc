@@ -37,6 +37,9 @@ DriverQueue::DriverQueue(DriverHeap* heap, uint16_t size, uint64_t features)
               .avail = heap->Allocate(6 + uint64_t{2} * size, kAvailAlignment),
               .used = heap->Allocate(6 + uint64_t{8} * size, kUsedAlignment)} {
   for (int i = size - 1; i >= 0; --i) free_.push_back(i);
+  // As a driver does: a hostile guest may have used this memory before.
+  const std::string zeroes(layout_.used + 6 + uint64_t{8} * size - layout_.descriptors, '\0');
+  CHECK(memory_->Write(layout_.descriptors, zeroes.data(), zeroes.size()));
 }
 
 uint16_t DriverQueue::TakeFree() {
