@@ -10,37 +10,37 @@ namespace stasis::bench {
 namespace {
 
 constexpr uint64_t kBuffers =
-    0x100000;  // of a slot: header, status, then the data in the next page
+    0x100000;  // of a slot: header, status, indirect table; data in the next page
 constexpr uint64_t kSlot = 0x2000;
 
 }  // namespace
 
 LeanDriver::LeanDriver(const GuestMemory* memory, uint16_t depth)
     : memory_(memory), depth_(depth), free_(depth) {
-  CHECK_LE(depth * 3, kSize);
+  CHECK_LE(depth, kSize);
   for (uint16_t slot = 0; slot < depth; ++slot) {
     const uint64_t at = kBuffers + slot * kSlot;
     const BlockRequestHeader header{.type = kBlockIn, .sector = slot * uint64_t{8}};
     CHECK(memory->Store(GuestAddress(at), header));
-    const uint16_t first = slot * 3;
+    const uint64_t table = at + 64;
     const Descriptor chain[] = {
-        {.address = at,
-         .length = sizeof(header),
-         .flags = kDescriptorNext,
-         .next = static_cast<uint16_t>(first + 1)},
+        {.address = at, .length = sizeof(header), .flags = kDescriptorNext, .next = 1},
         {.address = at + 0x1000,
          .length = 4096,
          .flags = kDescriptorWrite | kDescriptorNext,
-         .next = static_cast<uint16_t>(first + 2)},
+         .next = 2},
         {.address = at + sizeof(header), .length = 1, .flags = kDescriptorWrite}};
     for (int i = 0; i < 3; ++i) {
-      CHECK(memory->Store(GuestAddress(kDescriptors) + uint64_t{16} * (first + i), chain[i]));
+      CHECK(memory->Store(GuestAddress(table) + uint64_t{16} * i, chain[i]));
     }
+    const Descriptor indirect{
+        .address = table, .length = sizeof(chain), .flags = kDescriptorIndirect};
+    CHECK(memory->Store(GuestAddress(kDescriptors) + uint64_t{16} * slot, indirect));
   }
   // Heads go round: the one that comes back stands in the used ring, and every slot is the same to
   // this driver, so that the ring of available heads is filled once.
   for (uint32_t i = 0; i < kSize; ++i) {
-    const uint16_t head = i % depth * 3;
+    const uint16_t head = i % depth;
     CHECK(memory->Store(GuestAddress(kAvail + kRingEntriesOffset) + uint64_t{2} * i, head));
   }
 }

@@ -10,10 +10,10 @@
 namespace stasis::bench {
 
 // Keeps up to `depth` 4 KiB reads in flight, each in a slot with descriptors of its own that are
-// written once. EVENT_IDX is negotiated. One thread.
+// written once. EVENT_IDX and INDIRECT_DESC are negotiated. One thread.
 class LeanDriver {
  public:
-  static constexpr uint16_t kSize = 1024;  // descriptors; a request takes three
+  static constexpr uint16_t kSize = 256;  // requests: each is one descriptor with an indirect table
   static constexpr uint64_t kDescriptors = 0x10000;
   static constexpr uint64_t kAvail = 0x20000;
   static constexpr uint64_t kUsed = 0x30000;

@@ -206,21 +206,23 @@ TEST_F(BlockTest, FioFindsWhatItWroteAtEveryDepthOnEveryKindOfDisk) {
 section() {
   echo "[$1-$2-$3]"
   printf 'stonewall\nrw=%s\nbs=%s\nnumjobs=%s\niodepth=%s\n' $1 $4 $2 $3
+  [ $1 = randread ] || printf 'verify=crc32c\nverify_fatal=1\n'
 }
 for disk in vda vdb vdc vdd; do
   {
     printf '[global]\nfilename=/dev/%s\nthread\ndirect=1\nioengine=libaio\nsize=2m\n' $disk
-    printf 'offset_increment=8m\nverify=crc32c\nverify_fatal=1\n'
+    printf 'offset_increment=8m\n'
     for jobs in 1 4; do
       for depth in 1 32; do
         section randwrite $jobs $depth 4k
         section write $jobs $depth 1m
-        section randread $jobs $depth 4k | grep -v verify
+        section randread $jobs $depth 4k
       done
     done
   } > /tmp/jobs
   fio --minimal /tmp/jobs > /tmp/out 2>&1 || { cat /tmp/out; exit 1; }
-  echo "verified $disk $(grep -c '^3;' /tmp/out)"
+  count=$(grep -c '^3;' /tmp/out)
+  echo "verified $disk $count"
 done
 ls /sys/block/vdd/mq | wc -l
 dmesg | grep -E 'I/O error|blocked for more than|BUG:|rcu.*stall' || echo quiet
@@ -282,25 +284,26 @@ TEST_F(BlockTest, ThrottledFioRunsAtTheLimitsRate) {
                                      "scratch:64M,bps=2M,burst=20ms"});
 
   const StasisRun run = Guest(R"(
+# Fields of fio's terse format: 7 and 48 KiB/s, 8 and 49 IOPS of reads and writes.
 run() {
-  fio --name=t --filename=/dev/$1 --direct=1 --ioengine=libaio --rw=$2 --bs=$3 --iodepth=4 --size=64m     --time_based --runtime=10 --output-format=json > /tmp/json 2>/tmp/err || { cat /tmp/err; exit 1; }
-  awk -v key=""$4"" -v kind=""$5"" '$1 == kind {inside = 1} inside && $1 == key {print "rate", $3; exit}' /tmp/json
+  fio --name=t --filename=/dev/$1 --direct=1 --ioengine=libaio --rw=$2 --bs=$3 --iodepth=4 --size=64m \
+    --time_based --runtime=10 --minimal > /tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+  echo "rate $(grep '^3;' /tmp/out | cut -d';' -f$4) "
 }
-run vda randread 4k iops read
-run vda randwrite 4k iops write
-run vdb randread 64k bw_bytes read
+run vda randread 4k 8
+run vda randwrite 4k 49
+run vdb randread 64k 7
 )",
                               arguments);
 
   ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
-  double read_iops = 0, write_iops = 0, bytes = 0;
-  ASSERT_EQ(
-      sscanf(run.output.c_str(), "rate %lf, rate %lf, rate %lf", &read_iops, &write_iops, &bytes),
-      3)
+  double read_iops = 0, write_iops = 0, kib = 0;
+  ASSERT_EQ(sscanf(run.output.c_str(), "rate %lf rate %lf rate %lf", &read_iops, &write_iops, &kib),
+            3)
       << run.output;
   EXPECT_NEAR(read_iops, 50, 2.5);
   EXPECT_NEAR(write_iops, 50, 2.5);
-  EXPECT_NEAR(bytes / kMiB, 2, 0.1);
+  EXPECT_NEAR(kib, 2048, 102);
   for (const nlohmann::json& disk : Result()["disks"]) {
     EXPECT_GT(disk["throttle_events"], 0);
     EXPECT_EQ(disk["io_errors"], 0);
