@@ -13,17 +13,20 @@ namespace {
 constexpr size_t kLongest = 4096;  // PIPE_BUF: written at once
 char buffer[kLongest];
 
+// The partner's end of a pipe is closed: when all are to stop, it was merely told so first.
+[[noreturn]] void PartnerGone(const Worker& worker) { _exit(worker.stopped() ? 0 : kExitRefused); }
+
 void Send(Worker& worker, WorkerSlot* partner) {
   StampWakeUp(partner);
-  // Room for it there always is; a partner that died ends this one by SIGPIPE.
-  if (write(worker.files[1], buffer, worker.spec.message_bytes) < 0) _exit(kExitRefused);
+  // Room for it there always is.
+  if (write(worker.files[1], buffer, worker.spec.message_bytes) < 0) PartnerGone(worker);
 }
 
 void Receive(Worker& worker) {
   worker.meter.BeginWait();
   for (size_t have = 0; have < worker.spec.message_bytes;) {
     const ssize_t got = read(worker.files[0], buffer, worker.spec.message_bytes - have);
-    if (got == 0 || (got < 0 && errno != EINTR)) _exit(kExitRefused);
+    if (got == 0 || (got < 0 && errno != EINTR)) PartnerGone(worker);
     if (got > 0) have += static_cast<size_t>(got);
   }
   worker.meter.EndWait();
@@ -32,6 +35,7 @@ void Receive(Worker& worker) {
 }  // namespace
 
 void RunPipePing(Worker& worker) {
+  signal(SIGPIPE, SIG_IGN);  // write() says it
   WorkerSlot* partner = &worker.slot(worker.index ^ 1);
   // The even one serves; a message in flight is all that keeps the pair going.
   uint64_t sent = NowNs();
