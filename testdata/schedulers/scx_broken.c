@@ -2,11 +2,10 @@
 /* Loader of the broken scheduler: takes the fault as its argument. */
 #include <bpf/bpf.h>
 #include <scx/common.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "loader.h"
 #include "scx_broken.h"
 #include "scx_broken.bpf.skel.h"
 
@@ -14,13 +13,6 @@ static const char *const names[] = {
 	[FAULT_LOSE] = "lose",		 [FAULT_STARVE] = "starve", [FAULT_WRONG_CPU] = "wrong_cpu",
 	[FAULT_LEAK_DSQ] = "leak_dsq", [FAULT_BURN] = "burn",
 };
-
-static volatile int stop;
-
-static void on_signal(int signal)
-{
-	stop = 1;
-}
 
 static int fault_named(const char *word)
 {
@@ -41,8 +33,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: scx_broken lose | starve CGROUP-or-comm | wrong_cpu | leak_dsq | burn\n");
 		return 2;
 	}
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
+	catch_signals();
 	skel = SCX_OPS_OPEN(broken_ops, scx_broken);
 	skel->rodata->fault = fault;
 	if (fault == FAULT_STARVE)
@@ -53,9 +44,7 @@ int main(int argc, char **argv)
 	link = SCX_OPS_ATTACH(skel, broken_ops, scx_broken);
 	printf("broken attached: %s\n", argv[1]);
 	fflush(stdout);
-	while (!stop && !UEI_EXITED(skel, uei))
-		usleep(100000);
-	failed = UEI_EXITED(skel, uei) >= 1024; /* SCX_EXIT_ERROR */
+	failed = STAY_ATTACHED(skel, uei);
 	bpf_link__destroy(link);
 	UEI_REPORT(skel, uei);
 	scx_broken__destroy(skel);
