@@ -15,8 +15,7 @@ constexpr uint64_t kSlot = 0x2000;
 
 }  // namespace
 
-LeanDriver::LeanDriver(const GuestMemory* memory, uint16_t depth)
-    : memory_(memory), depth_(depth), free_(depth) {
+LeanDriver::LeanDriver(const GuestMemory* memory, uint16_t depth) : memory_(memory), depth_(depth) {
   CHECK_LE(depth, kSize);
   for (uint16_t slot = 0; slot < depth; ++slot) {
     const uint64_t at = kBuffers + slot * kSlot;
@@ -37,19 +36,18 @@ LeanDriver::LeanDriver(const GuestMemory* memory, uint16_t depth)
         .address = table, .length = sizeof(chain), .flags = kDescriptorIndirect};
     CHECK(memory->Store(GuestAddress(kDescriptors) + uint64_t{16} * slot, indirect));
   }
-  // Heads go round: the one that comes back stands in the used ring, and every slot is the same to
-  // this driver, so that the ring of available heads is filled once.
-  for (uint32_t i = 0; i < kSize; ++i) {
-    const uint16_t head = i % depth;
-    CHECK(memory->Store(GuestAddress(kAvail + kRingEntriesOffset) + uint64_t{2} * i, head));
-  }
+  for (uint16_t slot = 0; slot < depth; ++slot) free_.push_back(slot);
 }
 
 bool LeanDriver::Refill() {
-  if (free_ == 0) return false;
+  if (free_.empty()) return false;
   const uint16_t before = avail_;
-  avail_ += free_;
-  free_ = 0;
+  for (uint16_t head : free_) {
+    const GuestAddress entry =
+        GuestAddress(kAvail + kRingEntriesOffset) + uint64_t{2} * (avail_++ % kSize);
+    CHECK(memory_->Store(entry, head));
+  }
+  free_.clear();
   CHECK(memory_->StoreAtomic<uint16_t>(GuestAddress(kAvail + kRingIndexOffset), avail_,
                                        std::memory_order_release));
   FullFence();
@@ -62,8 +60,11 @@ uint16_t LeanDriver::Reap() {
   const uint16_t now = *memory_->LoadAtomic<uint16_t>(GuestAddress(kUsed + kRingIndexOffset),
                                                       std::memory_order_acquire);
   const uint16_t count = now - used_;
-  used_ = now;
-  free_ += count;
+  for (; used_ != now; ++used_) {
+    const GuestAddress entry =
+        GuestAddress(kUsed + kRingEntriesOffset) + sizeof(UsedElement) * (used_ % kSize);
+    free_.push_back(static_cast<uint16_t>(memory_->Load<UsedElement>(entry)->head));
+  }
   // An interrupt after the next request, as a driver asks for when it goes to sleep.
   CHECK(memory_->StoreAtomic<uint16_t>(GuestAddress(kAvail + kRingEntriesOffset + 2 * kSize), now));
   return count;

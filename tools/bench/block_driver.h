@@ -4,6 +4,7 @@
 #define STASIS_TOOLS_BENCH_BLOCK_DRIVER_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "vmm/memory/guest_memory.h"
 
@@ -30,7 +31,7 @@ class LeanDriver {
  private:
   const GuestMemory* const memory_;
   const uint16_t depth_;
-  uint16_t free_;
+  std::vector<uint16_t> free_;  // heads
   uint16_t avail_ = 0;
   uint16_t used_ = 0;
 };
