@@ -1,5 +1,6 @@
 // stasis run: one scenario in one guest, and its verdict.
 #include <stdio.h>
+#include <unistd.h>
 
 #include <memory>
 
@@ -34,6 +35,13 @@ absl::Status TakeMachineOf(const Scenario& scenario, GuestRequest* request) {
   }
   request->disks.disks.insert(request->disks.disks.begin(), disks->disks.begin(),
                               disks->disks.end());
+  // What work of kind command runs comes from this host; what is not here may be the guest's own.
+  for (const CgroupSpec& cgroup : scenario.cgroups) {
+    for (const WorkSpec& work : cgroup.work) {
+      if (work.kind != WorkKind::kCommand) continue;
+      if (access(work.command[0].c_str(), X_OK) == 0) request->include.push_back(work.command[0]);
+    }
+  }
   return absl::OkStatus();
 }
 
