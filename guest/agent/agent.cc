@@ -131,10 +131,12 @@ void Agent::Loop() {
         transport_.is_open() && MonotonicNs() >= transport_retry_ns_ && !commands_.InputIsFull();
     fds.push_back({.fd = listen ? transport_.fd() : -1, .events = POLLIN});
     commands_.AddPollFds(&fds);
+    runner_.AddPollFds(&fds);
     const bool waiting_for_wire = !listen || on_serial_;
     if (poll(fds.data(), fds.size(), waiting_for_wire ? 100 : -1) <= 0) continue;
     if (fds[1].revents != 0) runner_.OnTimer();
     commands_.HandleEvents({fds.begin() + 3, fds.end()});
+    runner_.HandleEvents({fds.begin() + 3, fds.end()});
     if (fds[0].revents != 0) Reap();
     if (fds[2].revents != 0) {
       bool closed = false;

@@ -1,5 +1,6 @@
 #include "guest/agent/boot.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -36,6 +37,15 @@ constexpr Mount kMounts[] = {
     {"bpf", "/sys/fs/bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "", false},
 };
 
+bool HasEntries(const char* path) {
+  DIR* dir = opendir(path);
+  if (dir == nullptr) return false;
+  bool any = false;
+  while (const dirent* entry = readdir(dir)) any = any || entry->d_name[0] != '.';
+  closedir(dir);
+  return any;
+}
+
 absl::Status LoadModule(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("open module ", path));
@@ -53,6 +63,8 @@ std::vector<absl::Status> MountAll() {
   std::vector<absl::Status> problems;
   for (const Mount& mount_point : kMounts) {
     mkdir(mount_point.target, 0755);
+    // Files of the host that the initramfs has there would be hidden; the root is a tmpfs as well.
+    if (absl::string_view(mount_point.type) == "tmpfs" && HasEntries(mount_point.target)) continue;
     if (mount(mount_point.type, mount_point.target, mount_point.type, mount_point.flags,
               mount_point.options) == 0) {
       continue;

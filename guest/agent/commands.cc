@@ -195,6 +195,13 @@ void Commands::Signal(const wire::ExecSignal& signal) {
   }
 }
 
+pid_t Commands::PidOf(uint32_t id) const {
+  for (const auto& [pid, command] : commands_) {
+    if (command.id == id) return pid;
+  }
+  return -1;
+}
+
 std::string Commands::StartError(const Command& command, int* code) const {
   StartFailure failure;
   if (read(command.start_failure, &failure, sizeof(failure)) != sizeof(failure)) return "";

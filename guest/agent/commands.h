@@ -36,6 +36,9 @@ class Commands {
   void AddPollFds(std::vector<pollfd>* fds) const;
   void HandleEvents(const std::vector<pollfd>& fds);
 
+  // The process of a command that runs; -1 if it does not.
+  pid_t PidOf(uint32_t id) const;
+
   // True if `pid` was one of the commands. Its remaining output is sent, then ExecExit. Output of
   // processes that it left behind in the background is dropped from then on.
   bool OnChildExit(pid_t pid, int wait_status);

@@ -91,10 +91,11 @@ void ReadSlot(const work::WorkerSlot& slot, uint64_t now, bool alive, WorkerMeas
 
 }  // namespace
 
-Runner::Runner(Send send, std::string cgroup_root)
+Runner::Runner(Send send, std::string cgroup_root, std::string system_root)
     : send_(std::move(send)),
       cgroup_root_(std::move(cgroup_root)),
-      timer_fd_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {}
+      timer_fd_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
+      scheduler_(send_, std::move(system_root)) {}
 
 Runner::~Runner() {
   if (run_ != nullptr) TearDown();
@@ -108,14 +109,24 @@ void Runner::Start(const Scenario& scenario, const CpuGroups& cpus) {
   }
   run_ = std::make_unique<Run>();
   run_->scenario = scenario;
-  absl::Status status = SetUp(cpus);
-  if (status.ok()) {
-    Begin();
-    return;
-  }
+  run_->cpus = cpus;
+  if (!scenario.scheduler.has_value()) return SetUpAndBegin();
+  absl::Status status = scheduler_.Start(*scenario.scheduler);
+  if (!status.ok()) return GiveUp("scheduler load", status);
+  send_(wire::Progress{.what = absl::StrCat("attaching ", CommandOf(*scenario.scheduler))});
+  StartTimer();  // it goes on in FollowScheduler
+}
+
+void Runner::SetUpAndBegin() {
+  absl::Status status = SetUp(run_->cpus);
+  if (!status.ok()) return GiveUp("workload", status);
+  Begin();
+}
+
+void Runner::GiveUp(const char* layer, const absl::Status& status) {
   const bool missing = status.code() == absl::StatusCode::kUnimplemented ||
                        status.code() == absl::StatusCode::kFailedPrecondition;
-  send_(wire::Error{.layer = "workload",
+  send_(wire::Error{.layer = layer,
                     .kind = missing ? wire::ErrorKind::kMissingFeature : wire::ErrorKind::kFailed,
                     .text = std::string(status.message())});
   TearDown();
@@ -211,6 +222,11 @@ void Runner::Begin() {
   run_->start_ns = MonotonicNs();
   run_->end_ns =
       run_->start_ns + static_cast<uint64_t>(absl::ToInt64Nanoseconds(run_->scenario.duration));
+  if (run_->scenario.scheduler.has_value()) scheduler_.BeginRun(run_->start_ns);
+  StartTimer();
+}
+
+void Runner::StartTimer() {
   const itimerspec period = {.it_interval = {.tv_sec = 0, .tv_nsec = kSamplePeriodNs},
                              .it_value = {.tv_sec = 0, .tv_nsec = kSamplePeriodNs}};
   timerfd_settime(timer_fd_, 0, &period, nullptr);
@@ -220,6 +236,10 @@ void Runner::OnTimer() {
   uint64_t expirations;
   if (read(timer_fd_, &expirations, sizeof(expirations)) < 0 || run_ == nullptr) return;
   const uint64_t now = MonotonicNs();
+  if (run_->scenario.scheduler.has_value()) {
+    scheduler_.Sample(now);
+    if (!FollowScheduler(now)) return;
+  }
   Sample(now);
   SendSamples(now);
   const uint64_t elapsed = now - run_->start_ns;
@@ -232,6 +252,31 @@ void Runner::OnTimer() {
   if (now >= run_->end_ns || !anyone_left) Finish(now);
 }
 
+// Workers are started when the scheduler is attached, and ended at once when it ended by itself.
+// True while there are some to be measured.
+bool Runner::FollowScheduler(uint64_t now) {
+  switch (scheduler_.phase()) {
+    case Scheduler::Phase::kAttached:
+      if (run_->start_ns != 0) return true;
+      SetUpAndBegin();
+      return false;
+    case Scheduler::Phase::kEnding:
+    case Scheduler::Phase::kEnded:
+      if (run_->cut_ns == 0) {
+        run_->cut_ns = now;
+        Sample(now);
+        KillWorkers();
+      }
+      if (scheduler_.phase() == Scheduler::Phase::kEnded) Finish(run_->cut_ns);
+      return false;
+    case Scheduler::Phase::kNone:
+    case Scheduler::Phase::kAttaching:
+    case Scheduler::Phase::kStopping:
+      return run_->start_ns != 0;  // a switch goes on under load
+  }
+  return true;
+}
+
 void Runner::Sample(uint64_t now) {
   for (Worker& worker : run_->workers) {
     ReadSlot(run_->arena->slot(worker.figures.index), now, worker.pid > 0, &worker.figures);
@@ -241,6 +286,9 @@ void Runner::Sample(uint64_t now) {
 
 void Runner::SendSamples(uint64_t now) {
   wire::WorkerSamples samples{.time_ns = now, .samples = {}};
+  if (run_->scenario.scheduler.has_value()) {
+    samples.scheduler = absl::StrCat(scheduler_.seen().state, " ", scheduler_.seen().ops);
+  }
   for (const Worker& worker : run_->workers) {
     const WorkerMeasurement& figures = worker.figures;
     const work::WorkerSlot& slot = run_->arena->slot(figures.index);
@@ -259,16 +307,21 @@ void Runner::SendSamples(uint64_t now) {
 void Runner::Finish(uint64_t now) {
   wire::Result result;
   result.measurements.start_ns = run_->start_ns;
-  result.measurements.end_ns = now;
+  result.measurements.end_ns = run_->start_ns == 0 ? 0 : now;
   for (const Worker& worker : run_->workers) {
     result.measurements.workers.push_back(worker.figures);
   }
+  if (run_->scenario.scheduler.has_value()) result.measurements.scheduler = scheduler_.figures();
   // First stop, then report: sending needs CPU time that a starving guest would rather give away.
   TearDown();
   send_(result);
 }
 
 bool Runner::OnChildExit(pid_t pid, int wait_status) {
+  if (scheduler_.OnChildExit(pid, wait_status)) {
+    if (run_ != nullptr) FollowScheduler(MonotonicNs());
+    return true;
+  }
   if (run_ == nullptr) return false;
   for (Worker& worker : run_->workers) {
     if (worker.pid != pid) continue;
@@ -307,6 +360,7 @@ void Runner::KillWorkers() {
 void Runner::TearDown() {
   const itimerspec off = {};
   timerfd_settime(timer_fd_, 0, &off, nullptr);
+  scheduler_.StopAndWait();  // a killed worker that it does not let run could not die
   KillWorkers();
   run_.reset();
 }

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "guest/agent/cgroups.h"
+#include "guest/agent/scheduler.h"
 #include "guest/scenario/scenario.h"
 #include "guest/wire/messages.h"
 #include "guest/work/group.h"
@@ -19,13 +20,14 @@
 
 namespace stasis::agent {
 
-// One scenario at a time; main thread only. The main loop polls timer_fd() and passes on child
-// exits. Everything that happens is told to the host through `send`; the last message of a run is
+// One scenario at a time; main thread only. The main loop polls timer_fd() and what AddPollFds lists,
+// and passes on child exits. Everything that happens is told to the host through `send`; the last message of a run is
 // a Result or an Error.
 class Runner {
  public:
   using Send = std::function<void(const wire::AgentMessage&)>;
-  Runner(Send send, std::string cgroup_root);
+  // `system_root` stands in front of /sys/kernel/sched_ext: "" in the guest.
+  Runner(Send send, std::string cgroup_root, std::string system_root = "");
   ~Runner();
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
@@ -36,7 +38,10 @@ class Runner {
 
   // A sample is due: takes it, and ends the run when its time is over.
   void OnTimer();
-  // True if `pid` was a worker.
+  void AddPollFds(std::vector<pollfd>* fds) const { scheduler_.AddPollFds(fds); }
+  void HandleEvents(const std::vector<pollfd>& fds) { scheduler_.HandleEvents(fds); }
+
+  // True if `pid` was a worker or the scheduler.
   bool OnChildExit(pid_t pid, int wait_status);
 
  private:
@@ -47,14 +52,20 @@ class Runner {
   };
   struct Run {
     Scenario scenario;
+    CpuGroups cpus;
     std::unique_ptr<work::SlotArena> arena;
     std::vector<std::unique_ptr<work::WorkGroup>> groups;
     std::vector<Worker> workers;
     std::unique_ptr<Cgroups> cgroups;
     uint64_t start_ns = 0;
     uint64_t end_ns = 0;  // planned
+    uint64_t cut_ns = 0;  // the scheduler ended: nothing is measured from here on
   };
 
+  void SetUpAndBegin();
+  void GiveUp(const char* layer, const absl::Status& status);
+  bool FollowScheduler(uint64_t now);
+  void StartTimer();
   absl::Status SetUp(const CpuGroups& cpus);
   absl::Status SetUpCgroup(const CgroupSpec& spec, const CpuGroups& cpus);
   absl::Status StartWorker(const CgroupSpec& cgroup, uint32_t work, uint32_t member,
@@ -69,6 +80,7 @@ class Runner {
   const Send send_;
   const std::string cgroup_root_;
   int timer_fd_ = -1;
+  Scheduler scheduler_;
   std::unique_ptr<Run> run_;
 };
 

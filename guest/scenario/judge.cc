@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "guest/scenario/scheduler_judge.h"
 
 namespace stasis {
 namespace {
@@ -155,7 +156,12 @@ Outcome JudgeIterations(uint64_t limit, const Measurements& measurements) {
 
 std::vector<Outcome> Judge(const Scenario& scenario, const Measurements& measurements) {
   const ExpectSpec& expect = scenario.expect;
-  std::vector<Outcome> outcomes = {JudgeEvidence(scenario, measurements)};
+  std::vector<Outcome> outcomes;
+  if (scenario.scheduler.has_value()) {
+    outcomes.push_back(JudgeScheduler(scenario, measurements));
+    if (!outcomes.back().ok) return outcomes;
+  }
+  outcomes.push_back(JudgeEvidence(scenario, measurements));
   if (expect.max_gap) outcomes.push_back(JudgeGap(*expect.max_gap, measurements));
   if (expect.max_spread) outcomes.push_back(JudgeSpread(*expect.max_spread, measurements));
   if (expect.isolation) outcomes.push_back(JudgeIsolation(measurements));
@@ -165,12 +171,28 @@ std::vector<Outcome> Judge(const Scenario& scenario, const Measurements& measure
   return outcomes;
 }
 
+bool ShouldFail(const Scenario& scenario, const Outcome& outcome) {
+  if (!scenario.expect.should_fail.has_value()) return false;
+  return *scenario.expect.should_fail == outcome.name ||
+         (IsOfScheduler(outcome) && IsSchedulerFailure(*scenario.expect.should_fail));
+}
+
 Judgement Conclude(const Scenario& scenario, const std::vector<Outcome>& outcomes) {
   const Outcome* wanted_failure = nullptr;
   for (const Outcome& outcome : outcomes) {
-    const bool should_fail = scenario.expect.should_fail == outcome.name;
+    const bool should_fail = ShouldFail(scenario, outcome);
     if (should_fail) wanted_failure = &outcome;
-    if (should_fail ? !outcome.ok : outcome.ok) continue;
+    const bool failed_as_stated = IsOfScheduler(outcome) && should_fail
+                                      ? IsStatedFailure(*scenario.expect.should_fail, outcome)
+                                      : !outcome.ok;
+    if (should_fail ? failed_as_stated : outcome.ok) continue;
+    // An end of the scheduler is a sentence of its own, without a limit.
+    if (IsOfScheduler(outcome)) {
+      return {.pass = false,
+              .reason = absl::StrCat(outcome.measured,
+                                     should_fail ? ", should have ended by " : "",
+                                     should_fail ? *scenario.expect.should_fail : "")};
+    }
     return {
         .pass = false,
         .reason = absl::StrCat(outcome.name, ": ", outcome.measured,
@@ -179,6 +201,9 @@ Judgement Conclude(const Scenario& scenario, const std::vector<Outcome>& outcome
   }
   if (scenario.expect.should_fail.has_value() && wanted_failure == nullptr) {
     return {.pass = false, .reason = absl::StrCat(*scenario.expect.should_fail, " was not judged")};
+  }
+  if (wanted_failure != nullptr && IsOfScheduler(*wanted_failure)) {
+    return {.pass = true, .reason = absl::StrCat("fails as it should: ", wanted_failure->measured)};
   }
   if (wanted_failure != nullptr) {
     return {.pass = true,

@@ -17,9 +17,14 @@ struct Outcome {
   std::string measured;  // "1.98s"
   bool ok = false;
   std::string detail;  // which worker, where, when: the one that was worst
+  std::string reason;  // of "scheduler": the kind of its end, which should_fail may name
 };
 
-// Evidence first, then the scenario's expectations in this order:
+// scheduler       of a scenario that names one: it was seen attached from the first to the last sample
+//                 ("scheduler_load" when it never was). When it was not, nothing else is judged: the
+//                 run was cut short.
+//
+// Then evidence, then the scenario's expectations in this order:
 //
 // evidence        the run lasted for the scenario's duration; every worker of the scenario started,
 //                 made at least one iteration and was still there at the end. Always judged:
@@ -41,6 +46,8 @@ struct Judgement {
   bool pass = false;
   std::string reason;  // one line: the first failure, or why the pass is one
 };
+// Whether should_fail speaks of `outcome`, in whatever way that came out.
+bool ShouldFail(const Scenario& scenario, const Outcome& outcome);
 Judgement Conclude(const Scenario& scenario, const std::vector<Outcome>& outcomes);
 
 }  // namespace stasis

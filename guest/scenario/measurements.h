@@ -10,6 +10,7 @@
 #include "guest/json/fields.h"
 #include "guest/scenario/cpu_set.h"
 #include "guest/scenario/histogram.h"
+#include "guest/scenario/scheduler_spec.h"
 
 namespace stasis {
 
@@ -73,12 +74,14 @@ struct Measurements {
   uint64_t start_ns = 0;  // when all workers were let go
   uint64_t end_ns = 0;    // when the last sample was taken, before they were told to stop
   std::vector<WorkerMeasurement> workers;
+  std::optional<SchedulerMeasurement> scheduler;  // of a scenario that names one
 
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
     v("start_ns", self.start_ns);
     v("end_ns", self.end_ns);
     v("workers", self.workers);
+    v("scheduler", self.scheduler);
   }
 };
 

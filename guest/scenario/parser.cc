@@ -16,6 +16,8 @@
 #include "absl/strings/strip.h"
 #include "guest/scenario/cpu_set.h"
 #include "guest/scenario/near_match.h"
+#include "guest/scenario/scheduler_judge.h"
+#include "guest/scenario/scheduler_parser.h"
 #include "guest/scenario/toml_reader.h"
 #include "guest/scenario/units.h"
 #include "guest/scenario/work_parser.h"
@@ -149,7 +151,8 @@ void Parser::ReadCgroup(const toml::node& node) {
 void Parser::ReadShouldFail(const toml::node& node) {
   std::string name;
   if (!Get(node, "should_fail", &name)) return;
-  const std::vector<std::string> names = {"max_gap", "max_spread", "isolation", "min_iterations"};
+  std::vector<std::string> names = {"max_gap", "max_spread", "isolation", "min_iterations"};
+  for (std::string& failure : SchedulerFailures()) names.push_back(std::move(failure));
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     return Fail(
         node, absl::StrCat("'should_fail': '", name, "' is no expectation",
@@ -197,6 +200,14 @@ void Parser::CheckWhole(const toml::table& root) {
     Fail(root, absl::StrCat(workers, " workers in all; at most ", kMaxWorkers));
   }
   const ExpectSpec& expect = scenario_.expect;
+  const bool scheduler_fails =
+      expect.should_fail.has_value() && IsSchedulerFailure(*expect.should_fail);
+  if (scheduler_fails && !scenario_.scheduler.has_value()) {
+    Fail(*root["expect"]["should_fail"].node(),
+         absl::StrCat("'should_fail': '", *expect.should_fail,
+                      "' is an end of the scheduler, and there is no [scheduler]"));
+  }
+  if (scheduler_fails) return;
   if (!expect.max_gap && !expect.max_spread && !expect.isolation && !expect.min_iterations) {
     Fail(root,
          "nothing is expected: [expect] needs max_gap, max_spread, isolation or "
@@ -232,12 +243,14 @@ absl::StatusOr<Scenario> Parser::Parse(absl::string_view text) {
     GetPositive(v, "duration", &scenario_.duration);
   };
   keys.known["machine"] = [&](const toml::node& v) { ReadMachine(v); };
+  keys.known["scheduler"] = [&](const toml::node& v) {
+    ReadScheduler(this, v, &scenario_.scheduler.emplace());
+  };
   keys.known["cgroup"] = [&](const toml::node& v) {
     ReadEach(v, "cgroup", [&](const toml::node& item) { ReadCgroup(item); });
   };
   keys.known["expect"] = [&](const toml::node& v) { ReadExpect(v); };
   keys.refused["step"] = "steps over time come later";
-  keys.refused["scheduler"] = "only the kernel's own scheduler is tested by this version";
   ReadTable(root, "", keys);
   CheckWhole(root);
   if (!status().ok()) return status();

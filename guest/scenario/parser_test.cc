@@ -104,8 +104,6 @@ TEST(ParseScenarioTest, SyntaxErrorHasItsPlace) {
 TEST(ParseScenarioTest, WhatIsNotCarriedOutYetIsRefusedByName) {
   EXPECT_TRUE(absl::StrContains(ErrorOf(absl::StrCat(kGood, "[[step]]\nat = \"50%\"\n")),
                                 "'step' is not supported yet"));
-  EXPECT_TRUE(absl::StrContains(ErrorOf(absl::StrCat(kGood, "[scheduler]\n")),
-                                "'scheduler' is not supported yet"));
   EXPECT_TRUE(absl::StrContains(ErrorOf(With("name = \"left\"", "name = \"a/b\"")), "nested"));
 }
 

@@ -12,6 +12,7 @@
 
 #include "absl/time/time.h"
 #include "guest/json/fields.h"
+#include "guest/scenario/scheduler_spec.h"
 #include "guest/scenario/work_spec.h"
 
 namespace stasis {
@@ -74,7 +75,7 @@ struct ExpectSpec {
   bool isolation = false;
   std::optional<uint64_t> min_iterations;
   // The scenario is a demonstration of a failure: the expectation of this name ("max_gap", ...)
-  // must not hold.
+  // must not hold, or the scheduler must end in this way (scenario/scheduler_judge.h).
   std::optional<std::string> should_fail;
 
   template <typename V, typename Self>
@@ -92,6 +93,7 @@ struct Scenario {
   std::string summary;
   absl::Duration duration;
   MachineSpec machine;
+  std::optional<SchedulerSpec> scheduler;  // absent: the kernel's own
   std::vector<CgroupSpec> cgroups;
   ExpectSpec expect;
 
@@ -101,6 +103,7 @@ struct Scenario {
     v("summary", self.summary);
     v("duration_ns", self.duration);
     v("machine", self.machine);
+    v("scheduler", self.scheduler);
     v("cgroups", self.cgroups);
     v("expect", self.expect);
   }

@@ -2,7 +2,7 @@
 //
 // Agent to host: Hello once per transport, then Topology, Symbols, and Heartbeat every second for
 // good. The answer to RunScenario is Progress and WorkerSamples while it runs, then Result, or
-// Error{layer}. The answer to Exec is ExecOutput and then one ExecExit; Shell is answered by one
+// Error{layer}; SchedulerOutput may come at any time of it. The answer to Exec is ExecOutput and then one ExecExit; Shell is answered by one
 // ExecExit with the same id.
 // Host to agent: see HostMessage. Ping is answered by a Heartbeat at once.
 #ifndef STASIS_GUEST_WIRE_MESSAGES_H_
@@ -232,11 +232,29 @@ struct WorkerSamples {
   static constexpr char kType[] = "worker_samples";
   uint64_t time_ns = 0;  // CLOCK_MONOTONIC
   std::vector<WorkerSample> samples;
+  std::string scheduler;  // of a scenario that names one: state and ops, as "enabled simple"
 
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
     v("time_ns", self.time_ns);
     v("samples", self.samples);
+    v.Optional("scheduler", self.scheduler);
+  }
+};
+
+// What the program of the scenario's scheduler printed; the beginning as it comes, the end when that
+// program ended, if there was more than should be sent.
+struct SchedulerOutput {
+  static constexpr char kType[] = "scheduler_output";
+  uint32_t stream = 1;   // 1 stdout, 2 stderr
+  uint64_t omitted = 0;  // bytes left out before these
+  fields::Bytes data;
+
+  template <typename V, typename Self>
+  static void VisitFields(V& v, Self& self) {
+    v("stream", self.stream);
+    v("omitted", self.omitted);
+    v("data", self.data);
   }
 };
 
@@ -411,7 +429,7 @@ struct Ping {
 };
 
 using AgentMessage = std::variant<Hello, Symbols, Topology, Heartbeat, Log, Progress, WorkerSamples,
-                                  Result, ExecOutput, ExecExit, Error, Goodbye>;
+                                  SchedulerOutput, Result, ExecOutput, ExecExit, Error, Goodbye>;
 using HostMessage = std::variant<RunScenario, Exec, ExecInput, ExecSignal, Shell, Shutdown, Ping>;
 
 // The message as one frame, ready for the wire (newline included).

@@ -278,6 +278,7 @@ nlohmann::json GuestSession::DumpMore() const {
     more["symbols"] = {{"unavailable", "the agent has not sent them"}};
   }
   if (samples_.has_value()) {
+    if (!samples_->scheduler.empty()) more["scheduler"] = {{"last_seen", samples_->scheduler}};
     json workers = json::array();
     for (const wire::WorkerSample& sample : samples_->samples) {
       workers.push_back({{"index", sample.index},

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "tools/harness/initramfs/initramfs.h"
+#include "tools/harness/scheduler_program.h"
 #include "tools/harness/startup_trace.h"
 #include "tools/kernels/kernel_store.h"
 
@@ -38,13 +39,15 @@ std::string MissingConfig(const GuestRequest& request, const KernelImage& kernel
 }
 
 absl::StatusOr<std::string> MakeInitramfs(const GuestRequest& request,
-                                          const ResolvedKernel& kernel) {
+                                          const ResolvedKernel& kernel,
+                                          const std::vector<std::string>& programs) {
   InitramfsSpec spec;
   absl::StatusOr<std::string> agent = FindAgentBinary();
   if (!agent.ok()) return agent.status();
   spec.agent = *agent;
   spec.modules_dir = kernel.modules;
   spec.include = request.include;
+  spec.include.insert(spec.include.end(), programs.begin(), programs.end());
   // A guest that has a disk will want a file system on it.
   if (!request.disks.disks.empty()) spec.modules.push_back("ext4");
   spec.required_modules = request.modules;
@@ -110,10 +113,18 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
   }
   machine->discovery = discovery->discovery;
 
+  std::vector<std::string> programs;
+  for (const SchedulerSpec& scheduler : request.schedulers) {
+    SchedulerProgram program =
+        FindSchedulerProgram(scheduler, store.cache_directory(), kernel->release());
+    if (program.finding.has_value()) return {std::nullopt, *program.finding};
+    programs.push_back(std::move(program.path));
+  }
+
   std::string initrd = request.initrd;
   if (request.agent && initrd.empty()) {
     progress->Stage("building the initramfs");
-    absl::StatusOr<std::string> made = MakeInitramfs(request, *resolved);
+    absl::StatusOr<std::string> made = MakeInitramfs(request, *resolved, programs);
     if (!made.ok()) return Unusable(Layer::kHost, made.status());
     initrd = *std::move(made);
   } else if (!initrd.empty() && access(initrd.c_str(), R_OK) != 0) {
@@ -122,7 +133,7 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
 
   MarkStartup("initramfs file");
 
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings = request.warnings;
   for (const MissingOption& option : discovery->missing) {
     if (option.required) continue;
     warnings.push_back(absl::StrFormat("the kernel lacks %s: %s", option.option, option.purpose));
@@ -133,6 +144,7 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
                    .kernel_path = resolved->image,
                    .discovery = *std::move(discovery),
                    .initrd = std::move(initrd),
+                   .scheduler_programs = std::move(programs),
                    .warnings = std::move(warnings)};
   return {std::move(setup), Finding()};
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "guest/scenario/scheduler_spec.h"
 #include "tools/harness/guest_disks.h"
 #include "tools/harness/progress.h"
 #include "tools/harness/verdict.h"
@@ -31,6 +32,8 @@ struct GuestRequest {
   std::vector<std::string> modules;          // of the kernel, besides the needed ones
   std::string initrd;                        // path; with the agent: one that was made before
   std::vector<std::string> required_config;  // of a scenario, without CONFIG_
+  std::vector<std::string> warnings;         // for the report
+  std::vector<SchedulerSpec> schedulers;     // are put in, with what they need to run
 };
 
 struct GuestSetup {
@@ -40,11 +43,13 @@ struct GuestSetup {
   std::string kernel_path;
   DiscoveryChoice discovery;
   std::string initrd;                 // path, may be empty
+  std::vector<std::string> scheduler_programs;  // of request.schedulers: paths, here and in the guest
   std::vector<std::string> warnings;  // one line each
 };
 
 // Errors as findings: usage (bad topology, memory, kernel name), error (no such kernel, missing
-// options of the kernel, disk full), inconclusive (the kernel lacks `required_config`).
+// options of the kernel, disk full), inconclusive (the kernel lacks `required_config`);
+// those of FindSchedulerProgram.
 struct GuestSetupResult {
   std::optional<GuestSetup> setup;
   Finding finding;  // when there is no setup

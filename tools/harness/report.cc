@@ -102,6 +102,12 @@ void AppendLatencies(const Measurements& measurements, std::string* text) {
   }
 }
 
+const SchedulerMeasurement* MeasuredScheduler(const RunReport& report) {
+  return report.measurements.has_value() && report.measurements->scheduler.has_value()
+             ? &*report.measurements->scheduler
+             : nullptr;
+}
+
 json WorkersJson(const Measurements& measurements) {
   json workers = json::array();
   for (const WorkerMeasurement& worker : measurements.workers) {
@@ -151,9 +157,12 @@ std::string TextReport(const RunReport& report) {
     absl::StrAppend(&text, "scenario  ", report.scenario->name, ": ", report.scenario->summary,
                     " (", DurationText(report.scenario->duration), ")\n");
   }
+  const SchedulerMeasurement* measured = MeasuredScheduler(report);
+  if (report.scheduler.has_value()) absl::StrAppend(&text, SchedulerLine(*report.scheduler, measured));
   for (const DumpRecord& dump : report.dumps) absl::StrAppend(&text, DescribeDump(dump), "\n");
   AppendGuest(report, &text);
-  if (report.measurements.has_value()) {
+  if (measured != nullptr) absl::StrAppend(&text, DebugDumpText(*measured));
+  if (report.measurements.has_value() && !report.measurements->workers.empty()) {
     AppendWorkers(*report.measurements, &text);
     AppendLatencies(*report.measurements, &text);
   }
@@ -164,6 +173,9 @@ std::string TextReport(const RunReport& report) {
   }
   for (const std::string& warning : report.warnings) {
     absl::StrAppend(&text, "warning: ", OneLine(warning), "\n");
+  }
+  if (report.finding.verdict != Verdict::kPass && report.scheduler.has_value()) {
+    absl::StrAppend(&text, SchedulerOutputText(*report.scheduler));
   }
   if (report.finding.verdict != Verdict::kPass && !report.console_tail.empty()) {
     absl::StrAppend(&text, "\nlast lines of the guest's console:\n");
@@ -203,6 +215,9 @@ json JsonReport(const RunReport& report) {
     object["start_ns"] = report.measurements->start_ns;
     object["end_ns"] = report.measurements->end_ns;
     object["workers"] = WorkersJson(*report.measurements);
+  }
+  if (report.scheduler.has_value()) {
+    object["scheduler"] = SchedulerJson(*report.scheduler, MeasuredScheduler(report));
   }
   json expectations = json::array();
   for (const ExpectationReport& expectation : report.expectations) {

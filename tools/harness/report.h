@@ -14,6 +14,7 @@
 #include "tools/harness/console_log.h"
 #include "tools/harness/host_noise.h"
 #include "tools/harness/incident.h"
+#include "tools/harness/scheduler_report.h"
 #include "tools/harness/verdict.h"
 #include "vmm/topology/topology.h"
 #include "vmm/vcpu/machine_end.h"
@@ -43,6 +44,7 @@ struct RunReport {
   std::vector<std::string> topology_differences;
   std::vector<ExpectationReport> expectations;
   std::optional<Measurements> measurements;
+  std::optional<SchedulerReport> scheduler;
   std::vector<HostNoise::Total> noise;  // per vCPU
   std::optional<MachineEnd> machine_end;
   std::vector<ConsoleAlarm> alarms;

@@ -19,13 +19,16 @@ namespace {
 
 constexpr size_t kConsoleTail = 15;
 constexpr size_t kMostWarnings = 20;
+constexpr absl::Duration kAttachLimit = absl::Seconds(20);  // as patient as the lane
 
 // The conversation with the agent. Lives as long as the session runs.
 class ScenarioRun {
  public:
   ScenarioRun(const Scenario& scenario, const GuestSetup& setup, const ScenarioRunOptions& options,
               ProgressLine* progress)
-      : scenario_(scenario), setup_(setup), options_(options), progress_(progress) {}
+      : scenario_(scenario), setup_(setup), options_(options), progress_(progress) {
+    PrepareScheduler();
+  }
 
   RunReport Run() {
     FillRequest();
@@ -72,6 +75,17 @@ class ScenarioRun {
                               ? options_.time_limit
                               : DefaultTimeLimit(scenario_, options_.patience);
     return session;
+  }
+
+  // What only the host knows of it.
+  void PrepareScheduler() {
+    if (!scenario_.scheduler.has_value()) return;
+    SchedulerSpec& scheduler = *scenario_.scheduler;
+    if (!setup_.scheduler_programs.empty()) scheduler.program = setup_.scheduler_programs[0];
+    if (scheduler.attach_limit == absl::ZeroDuration()) {
+      scheduler.attach_limit = kAttachLimit * options_.patience;
+    }
+    report_.scheduler = SchedulerReport{.command = CommandOf(scheduler)};
   }
 
   void FillRequest() {
@@ -132,6 +146,7 @@ class ScenarioRun {
   }
 
   void On(const wire::Progress& progress) {
+    if (progress.total_ns == 0) return progress_->Detail(OneLine(progress.what, 60));
     progress_->Detail(absl::StrFormat("%s, %.0f of %.0f s", OneLine(progress.what, 40),
                                       progress.elapsed_ns * 1e-9, progress.total_ns * 1e-9));
   }
@@ -165,7 +180,14 @@ class ScenarioRun {
 
   void On(const wire::Symbols&) {}
   void On(const wire::Heartbeat&) {}
-  void On(const wire::WorkerSamples&) {}
+  void On(const wire::WorkerSamples& samples) {
+    if (report_.scheduler.has_value()) {
+      report_.scheduler->last_seen = OneLine(samples.scheduler, 160);
+    }
+  }
+  void On(const wire::SchedulerOutput& output) {
+    if (report_.scheduler.has_value()) AddOutput(output, &*report_.scheduler);
+  }
   void On(const wire::ExecOutput&) {}
   void On(const wire::ExecExit&) {}
   void On(const wire::Goodbye&) {}
@@ -202,7 +224,7 @@ class ScenarioRun {
     for (std::string& warning : verdict.warnings) Warn(std::move(warning));
   }
 
-  const Scenario& scenario_;
+  Scenario scenario_;
   const GuestSetup& setup_;
   const ScenarioRunOptions& options_;
   ProgressLine* const progress_;

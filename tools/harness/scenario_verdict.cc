@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "guest/scenario/judge.h"
+#include "guest/scenario/scheduler_judge.h"
 
 namespace stasis {
 namespace {
@@ -56,12 +57,13 @@ bool HostExplains(const Scenario& scenario, const ScenarioEvidence& evidence,
 // A worker that ended by itself speaks of the workload, a run that was too short of the agent; all
 // that is measured speaks of the scheduler.
 Layer LayerOf(const Outcome& outcome) {
+  if (outcome.name == "scheduler_load") return Layer::kSchedulerLoad;
   return outcome.name == "evidence" ? Layer::kWorkload : Layer::kScheduler;
 }
 
 ExpectationReport ReportOf(const Outcome& outcome) {
   std::string text = outcome.measured;
-  if (!outcome.limit.empty()) absl::StrAppend(&text, ", limit ", outcome.limit);
+  if (!outcome.limit.empty() && (outcome.ok || !IsOfScheduler(outcome))) absl::StrAppend(&text, ", limit ", outcome.limit);
   if (!outcome.detail.empty()) absl::StrAppend(&text, " (", outcome.detail, ")");
   return {outcome.name, outcome.ok, OneLine(text)};
 }
@@ -78,12 +80,13 @@ Finding JudgeFigures(const Scenario& scenario, const ScenarioEvidence& evidence,
   const Outcome* first = nullptr;
   bool all_explained = true;
   for (const Outcome& outcome : outcomes) {
-    if (outcome.ok || outcome.name == scenario.expect.should_fail) continue;
+    if (outcome.ok || ShouldFail(scenario, outcome)) continue;
     if (first == nullptr) first = &outcome;
     all_explained = all_explained && HostExplains(scenario, evidence, outcome);
   }
-  if (first == nullptr) {  // should_fail, and nothing did
-    return {Verdict::kFail, Layer::kScheduler, judgement.reason};
+  if (first == nullptr) {  // should_fail, and nothing did, or in another way
+    const bool load = !outcomes.empty() && LayerOf(outcomes.front()) == Layer::kSchedulerLoad;
+    return {Verdict::kFail, load ? Layer::kSchedulerLoad : Layer::kScheduler, judgement.reason};
   }
   if (!all_explained) return {Verdict::kFail, LayerOf(*first), judgement.reason};
   return {Verdict::kInconclusive, Layer::kHost,

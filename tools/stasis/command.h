@@ -20,6 +20,8 @@ namespace stasis {
 // What main was called with.
 struct Invocation {
   std::vector<std::string> argv;
+  // What stands behind "--" (`run`: the scheduler's arguments); nullopt without it.
+  std::optional<std::vector<std::string>> behind_dashes;
   // Set by the subcommand that was parsed; returns the exit code.
   std::function<int()> action;
 };

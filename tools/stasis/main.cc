@@ -2,12 +2,14 @@
 // scheduler.
 #include <glog/logging.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <CLI/CLI.hpp>
 
 #include "tools/harness/startup_trace.h"
 #include "tools/harness/verdict.h"
 #include "tools/stasis/command.h"
+#include "tools/stasis/scheduler_options.h"
 
 namespace stasis {
 namespace {
@@ -28,6 +30,9 @@ constexpr char kExamples[] =
 int Main(int argc, char** argv) {
   Invocation invocation;
   invocation.argv.assign(argv, argv + argc);
+  if (argc > 1 && strcmp(argv[1], "run") == 0) {
+    invocation.behind_dashes = TakeBehindDashes(&argc, argv);
+  }
   CLI::App app("Boots a Linux kernel in a microVM, runs a scheduler scenario and judges it.",
                "stasis");
   app.set_version_flag("--version", kVersion);

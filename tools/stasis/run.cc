@@ -10,12 +10,14 @@
 #include "tools/harness/scenario_run.h"
 #include "tools/stasis/command.h"
 #include "tools/stasis/scenario_files.h"
+#include "tools/stasis/scheduler_options.h"
 
 namespace stasis {
 namespace {
 
 struct RunOptions {
   MachineOptions machine;
+  SchedulerOptions scheduler;
   std::string scenario;
   std::string json;
 };
@@ -102,12 +104,18 @@ int Run(const RunOptions& options, const Invocation& invocation) {
   if (std::optional<Finding> refused = CheckLimits(*scenario, machine->topology)) {
     return WriteEarly(*refused, options.json);
   }
+  std::string scheduler_note;
+  if (std::optional<Finding> refused =
+          TakeScheduler(options.scheduler, &*scenario, &*request, &scheduler_note)) {
+    return WriteEarly(*refused, options.json);
+  }
   absl::StatusOr<DumpSettings> dump = DumpSettingsFrom(options.machine);
   if (!dump.ok()) return WriteEarly(FindingFromStatus(Layer::kNone, dump.status()), options.json);
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return WriteEarly(lane.finding, options.json);
 
   ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
+  if (!scheduler_note.empty()) request->warnings.push_back(absl::StrCat("scheduler ", scheduler_note));
   GuestSetupResult prepared = PrepareHere(*request, &progress);
   if (!prepared.setup.has_value()) return WriteEarly(prepared.finding, options.json);
   const absl::Duration asked = absl::Seconds(options.machine.time_limit_seconds);
@@ -142,13 +150,17 @@ void AddRunCommand(CLI::App* app, Invocation* invocation) {
   command->add_option("scenario", options->scenario, "A scenario file, or a name of 'stasis list'")
       ->required();
   AddMachineOptions(command, &options->machine);
+  AddSchedulerOptions(command, &options->scheduler);
   command->add_option("--json", options->json, "Writes the result to this file as JSON");
   command->footer(
       "Examples:\n"
       "  stasis run steady\n"
       "  stasis run steady --kernel ~/src/linux --topology 2n4l2c2t --json result.json\n"
+      "  stasis run steady --scheduler scx_simple --kernel sched-test\n"
+      "  stasis run steady --scheduler ./scx_mine --kernel ~/src/linux -- --verbose\n"
       "  stasis run my-scenario.toml --append 'sched_verbose' --verbose");
   command->callback([options, invocation] {
+    options->scheduler.args = invocation->behind_dashes;
     invocation->action = [options, invocation] { return Run(*options, *invocation); };
   });
 }

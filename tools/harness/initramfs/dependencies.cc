@@ -88,6 +88,23 @@ absl::StatusOr<std::vector<std::string>> ParseLoaderList(const std::string& path
   return libraries;
 }
 
+// glibc's loader gives up at a library that it does not find: "PROGRAM: error while loading shared
+// libraries: NAME: cannot open shared object file: No such file or directory".
+absl::Status WhyNotListed(const std::string& path, const std::string& loader,
+                          const absl::Status& failure) {
+  absl::string_view said = failure.message();
+  constexpr absl::string_view kMissing = "error while loading shared libraries: ";
+  const size_t at = said.find(kMissing);
+  if (at != absl::string_view::npos && absl::StrContains(said, "cannot open shared object file")) {
+    said.remove_prefix(at + kMissing.size());
+    return absl::NotFoundError(absl::StrCat(path, " needs the shared library ",
+                                            said.substr(0, said.find(':')),
+                                            ", which this host does not have"));
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "cannot list the shared libraries of ", path, " with ", loader, " --list: ", said));
+}
+
 std::vector<std::string> ScriptInterpreter(absl::string_view head) {
   absl::string_view line = head.substr(2, head.find('\n') - 2);
   const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipWhitespace());
@@ -129,8 +146,7 @@ absl::StatusOr<std::vector<std::string>> DirectDependencies(const std::string& p
   auto output = RunProgram({loader, "--list", path});
   if (!output.ok()) {
     if (facts->interpreter.empty()) return std::vector<std::string>();
-    return absl::FailedPreconditionError(
-        absl::StrCat("cannot list the shared libraries of ", path, " with ", loader, " --list"));
+    return WhyNotListed(path, loader, output.status());
   }
   auto libraries = ParseLoaderList(path, *output);
   if (libraries.ok() && !facts->interpreter.empty()) libraries->push_back(facts->interpreter);

@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 extern char** environ;
 
@@ -23,6 +25,15 @@ absl::Status ReadAll(int fd, const std::string& name, std::string* text) {
     if (got == 0) return absl::OkStatus();
     if (got < 0 && errno != EINTR) return absl::ErrnoToStatus(errno, absl::StrCat("read ", name));
   }
+}
+
+// ": text", or "" of an empty file.
+std::string FirstLine(int fd) {
+  char text[1024];
+  const ssize_t got = pread(fd, text, sizeof(text), 0);
+  const absl::string_view all(text, got > 0 ? static_cast<size_t>(got) : 0);
+  const absl::string_view line = all.substr(0, all.find('\n'));
+  return line.empty() ? "" : absl::StrCat(": ", line);
 }
 
 }  // namespace
@@ -45,6 +56,10 @@ absl::StatusOr<std::string> RunProgram(const std::vector<std::string>& argv) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "pipe2");
   absl::Cleanup close_read = [&] { close(ends[0]); };
+  // A file, so that nobody has to read it meanwhile.
+  const int complaints = memfd_create("stderr", MFD_CLOEXEC);
+  if (complaints < 0) return absl::ErrnoToStatus(errno, "memfd_create");
+  absl::Cleanup close_complaints = [&] { close(complaints); };
   std::vector<char*> arguments;
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -52,7 +67,7 @@ absl::StatusOr<std::string> RunProgram(const std::vector<std::string>& argv) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, complaints, STDERR_FILENO);
   pid_t pid;
   const int error = posix_spawn(&pid, arguments[0], &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
@@ -65,7 +80,7 @@ absl::StatusOr<std::string> RunProgram(const std::vector<std::string>& argv) {
   }
   if (!status.ok()) return status;
   if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(argv[0], " failed"));
+    return absl::FailedPreconditionError(absl::StrCat(argv[0], " failed", FirstLine(complaints)));
   }
   return output;
 }

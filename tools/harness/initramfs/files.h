@@ -14,8 +14,8 @@ namespace stasis {
 // Errors: errno with the path (NotFound, PermissionDenied, ...).
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
-// Runs a program of the host and returns its standard output; its standard error is dropped.
-// Errors: errno when it cannot be started, FailedPrecondition when its exit code is not 0.
+// Runs a program of the host and returns its standard output. Errors: errno when it cannot be
+// started, FailedPrecondition with the first line of its standard error when its exit code is not 0.
 absl::StatusOr<std::string> RunProgram(const std::vector<std::string>& argv);
 
 }  // namespace stasis
