@@ -170,6 +170,62 @@ TEST_P(BlockModelTest, B3_B4_B6_Q3_Q4_TheDiskEqualsTheModel) {
   EXPECT_EQ(driver.counters().io_errors, 0u);
 }
 
+// Requests in flight together may be carried out in any order, but each as a whole: what stays of
+// writes that overlap is, sector by sector, one of theirs; a read beside them sees old bytes or new
+// ones; each request is answered once. What was completed before a request was made is seen by it.
+TEST_P(BlockModelTest, B6_B7_OverlappingRequestsInFlightLeaveEachSectorOldOrOfOneOfThem) {
+  constexpr uint64_t kArea = 16;  // sectors
+  constexpr int kWrites = 8;
+  const auto [engine, seed] = GetParam();
+  auto file = *BackingFile::CreateScratch(kArea * 512);
+  BlockDriver driver({.engine = engine}, file);
+  if (driver.device().engine() != engine) GTEST_SKIP() << "no io_uring on this host";
+  driver.Bind(seed % 2 == 0 ? BlockDriver::kAll : BlockDriver::kAll & ~kBlockFeatureConfigWce);
+  std::mt19937_64 random(seed);
+  std::string before(kArea * 512, '\0');
+  for (int round = 0; round < 60; ++round) {
+    std::vector<std::string> may_be(kArea);  // the bytes that a sector may consist of
+    std::vector<uint16_t> writes;
+    for (int i = 0; i < kWrites; ++i) {
+      const uint64_t first = random() % kArea;
+      const uint64_t sectors = 1 + random() % (kArea - first);
+      const char fill = static_cast<char>(1 + (round * kWrites + i) % 255);
+      for (uint64_t at = first; at < first + sectors; ++at) may_be[at] += fill;
+      writes.push_back(driver.Add(
+          {BlockHeader(kBlockOut, first), std::string(sectors * 512, fill)}, {1}, 0, true));
+    }
+    const uint16_t read =
+        driver.Add({BlockHeader(kBlockIn, 0)}, {uint32_t{kArea * 512}, 1}, 0, true);
+    driver.Notify();
+
+    for (const uint16_t head : writes) {
+      const std::optional<BlockReply> reply = driver.WaitFor(head);
+      ASSERT_TRUE(reply.has_value()) << "round " << round;
+      ASSERT_EQ(reply->status, kBlockStatusOk);
+    }
+    const std::optional<BlockReply> beside = driver.WaitFor(read);
+    ASSERT_TRUE(beside.has_value()) << "round " << round;
+    const BlockReply after = driver.Read(0, kArea);
+    ASSERT_EQ(after.data.size(), kArea * 512);
+    for (uint64_t at = 0; at < kArea * 512; ++at) {
+      const std::string& written = may_be[at / 512];
+      // Whole sectors: each byte is like the first of its sector.
+      ASSERT_EQ(after.data[at], after.data[at - at % 512]) << "round " << round << " byte " << at;
+      ASSERT_NE((written.empty() ? std::string(1, before[at]) : written).find(after.data[at]),
+                std::string::npos)
+          << "round " << round << " byte " << at;
+      ASSERT_NE((written + before[at]).find(beside->data[at]), std::string::npos)
+          << "round " << round << " byte " << at;
+    }
+    before = after.data;
+  }
+  ASSERT_EQ(driver.Flush().status, kBlockStatusOk);
+  std::string bytes(kArea * 512, '\0');
+  ASSERT_EQ(pread(file->fd(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  EXPECT_TRUE(bytes == before);
+  EXPECT_EQ(driver.counters().writes, 60u * kWrites);
+}
+
 INSTANTIATE_TEST_SUITE_P(Engines, BlockModelTest,
                          testing::Combine(testing::Values(EngineKind::kSync, EngineKind::kUring),
                                           testing::Range(1u, 9u)));

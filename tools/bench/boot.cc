@@ -2,7 +2,6 @@
 #include <glog/logging.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -13,13 +12,10 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
+#include "tools/bench/bench_lane.h"
 #include "tools/bench/boots.h"
 #include "tools/bench/report.h"
 #include "tools/harness/files.h"
@@ -28,7 +24,6 @@
 #include "tools/harness/initramfs/files.h"
 #include "tools/harness/initramfs/initramfs.h"
 #include "tools/harness/lane.h"
-#include "tools/harness/progress.h"
 #include "tools/kernels/kernel_store.h"
 #include "tools/nested/nested.h"
 #include "vmm/boot/unpack_cache.h"
@@ -40,11 +35,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int kExitError = 3;
 constexpr uint64_t kMostKernelBytes = uint64_t{256} << 20;
 // What was found out or measured outside is told to the program inside the emulated host.
 constexpr char kContextVariable[] = "STASIS_BENCH_CONTEXT";
-constexpr char kPreparedInitrd[] = "STASIS_PREPARED_INITRD";
 
 struct Options {
   int runs = 10;
@@ -56,43 +49,6 @@ struct Options {
   std::string qemu = "/usr/bin/qemu-system-x86_64";
   double boot_limit_seconds = 120;
 };
-
-int Fail(const absl::Status& status) {
-  fprintf(stderr, "bench: %s\n", std::string(status.message()).c_str());
-  return kExitError;
-}
-
-// Beside us in the runfiles of 'bazel run'. Error: NotFound.
-absl::StatusOr<std::string> FindStasis() {
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  for (const fs::path& place : {fs::path(self.string() + ".runfiles/stasis/tools/stasis/stasis"),
-                                self.parent_path() / "../stasis/stasis"}) {
-    const fs::path real = fs::canonical(place, error);
-    if (!error) return real.string();
-  }
-  return absl::NotFoundError("no stasis binary beside the benchmark; use 'bazel run'");
-}
-
-double HostLoad() {
-  double load[1] = {0};
-  return getloadavg(load, 1) == 1 ? load[0] : 0;
-}
-
-std::string HostCpu() {
-  absl::StatusOr<std::string> text = ReadWholeFile("/proc/cpuinfo", 16 << 20);
-  if (!text.ok()) return "unknown CPU";
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-    if (!absl::ConsumePrefix(&line, "model name")) continue;
-    return std::string(absl::StripLeadingAsciiWhitespace(line.substr(line.find(':') + 1)));
-  }
-  return "unknown CPU";
-}
-
-std::string FirstLineOf(const std::vector<std::string>& command) {
-  absl::StatusOr<std::string> output = RunProgram(command);
-  return output.ok() ? output->substr(0, output->find('\n')) : std::string(command[0]);
-}
 
 // Known outside, the same inside.
 struct Context {
@@ -142,36 +98,12 @@ std::string PvhImage(const GuestSetup& setup) {
   return access(unpacked.c_str(), R_OK) == 0 ? unpacked : "";
 }
 
-// The caches of this machine are read-only inside the emulated host, where files have other inode
-// numbers, so that a kernel would be hashed by every run. One of our own with the same contents
-// knows it after the first.
-absl::Status MakeCacheInside(const std::string& directory) {
-  const fs::path outside = stasis::CacheDirectory();
-  const fs::path inside = directory + "/cache";
-  std::error_code error;
-  fs::create_directories(inside / "unpacked", error);
-  fs::create_directory_symlink(outside / "kernels", inside / "kernels", error);
-  for (fs::directory_iterator it(outside / "unpacked", error), end; !error && it != end;
-       it.increment(error)) {
-    if (it->path().extension() != ".vmlinux") continue;
-    fs::create_symlink(it->path(), inside / "unpacked" / it->path().filename(), error);
-  }
-  if (error) return absl::InternalError(absl::StrCat(inside.string(), ": ", error.message()));
-  setenv("STASIS_CACHE", inside.c_str(), 1);
-  return absl::OkStatus();
-}
-
 absl::StatusOr<GuestSetup> Prepare(const Options& options) {
   GuestRequest request;
   request.kernel = options.kernel;
   request.memory = options.memory;
   request.shell = true;
-  const char* prepared = getenv(kPreparedInitrd);
-  if (InNested() && prepared != nullptr) request.initrd = prepared;
-  ProgressLine silent(STDERR_FILENO, ProgressLine::Style::kSilent);
-  GuestSetupResult result = PrepareGuest(request, &silent);
-  if (result.setup.has_value()) return *std::move(result.setup);
-  return absl::FailedPreconditionError(result.finding.what);
+  return PrepareQuietly(std::move(request));
 }
 
 BootSpec SpecOf(const Options& options, const GuestSetup& setup, const std::string& stasis,
@@ -305,9 +237,6 @@ int Run(const Options& options, const std::vector<std::string>& argv) {
     std::error_code ignored;
     fs::remove_all(scratch, ignored);
   });
-  absl::StatusOr<std::string> agent = FindAgentBinary();
-  if (!agent.ok()) return Fail(agent.status());
-  setenv("STASIS_AGENT", agent->c_str(), 1);  // stasis has other runfiles
   absl::StatusOr<std::string> stasis = FindStasis();
   if (!stasis.ok()) return Fail(stasis.status());
   absl::StatusOr<Accel> accel = ParseAccel(options.accel);
@@ -354,11 +283,7 @@ int Main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--json", options.json, "Writes every run to this file as JSON");
   CLI11_PARSE(app, argc, argv);
-  // 'bazel run' starts us in the runfiles; a relative file name is meant from where the user is.
-  const char* user_directory = getenv("BUILD_WORKING_DIRECTORY");
-  if (user_directory != nullptr && chdir(user_directory) != 0) {
-    return Fail(absl::ErrnoToStatus(errno, user_directory));
-  }
+  if (absl::Status status = EnterUserDirectory(); !status.ok()) return Fail(status);
   return Run(options, std::vector<std::string>(argv, argv + argc));
 }
 

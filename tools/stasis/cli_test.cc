@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -139,6 +140,25 @@ TEST_F(CliTest, UnknownDiscoveryAndAccelAreUsage) {
   ExpectOneLine(Run({"boot", "--accel", "magic"}), 2, {"USAGE", "magic", "nested"});
 }
 
+// B11, B9: what is wrong with a disk's words is usage.
+TEST_F(CliTest, BadWordsOfADiskAreUsage) {
+  const std::string image = WriteFile("disk.img", std::string(4096, 'x'));
+
+  ExpectOneLine(Run({"boot", "--disk", image + ",fast"}), 2, {"USAGE", "unknown option 'fast'", "ro"});
+  ExpectOneLine(Run({"boot", "--disk", image + ",iops=0"}), 2, {"USAGE", "iops='0'", "above 0"});
+  ExpectOneLine(Run({"boot", "--disk", image + ",ro,ro"}), 2, {"USAGE", "'ro' twice"});
+  ExpectOneLine(Run({"boot", "--disk", image + ",engine=aio"}), 2, {"USAGE", "uring or sync"});
+  ExpectOneLine(Run({"boot", "--disk", "scratch:0"}), 2, {"USAGE", "scratch:1G"});
+  ExpectOneLine(Run({"boot", "--disk", image + ",queues=0"}), 2, {"USAGE", "queues='0'"});
+  ExpectOneLine(Run({"shell", "--exec", "true", "--disk", ",ro"}), 2, {"USAGE", "file's name"});
+  ExpectOneLine(Run({"run", "steady", "--disk", image + ",bps=fast"}), 2, {"USAGE", "bps='fast'"});
+}
+
+TEST_F(CliTest, BadIoCpusAreUsage) {
+  ExpectOneLine(Run({"boot", "--io-cpus", "zero"}), 2, {"USAGE", "io-cpus 'zero'", "0-1,3"});
+  ExpectOneLine(Run({"boot", "--io-cpus", "4095"}), 2, {"USAGE", "io-cpus '4095'"});
+}
+
 TEST_F(CliTest, MissingKvmDeviceIsAHostError) {
   if (getenv("STASIS_IN_NESTED") != nullptr) GTEST_SKIP() << "the lane's own device is taken";
   options_.environment["STASIS_KVM_DEVICE"] = directory_ + "/kvm";
@@ -223,6 +243,45 @@ TEST_F(CliKernelTest, UnreadableKernelIsNamed) {
 TEST_F(CliKernelTest, FileThatIsNoKernelSaysWhatItIs) {
   ExpectOneLine(Boot(WriteFile("vmlinuz", "#!/bin/sh\necho no kernel\n")), 3,
                 {"ERROR: host", "vmlinuz"});
+}
+
+// B11: the disk's file, before a guest is started.
+class CliDiskTest : public CliKernelTest {
+ protected:
+  StasisRun BootWith(const std::string& disk, std::vector<std::string> more = {}) {
+    more.insert(more.end(), {"--disk", disk});
+    return Boot(WriteFile("vmlinux", Text(stasis::testing::MakeElf({}))), more);
+  }
+};
+
+TEST_F(CliDiskTest, MissingFileIsNamed) {
+  ExpectOneLine(BootWith(directory_ + "/none.img"), 3, {"ERROR", "none.img", "No such file"});
+}
+
+TEST_F(CliDiskTest, EmptyFileIsNamed) {
+  ExpectOneLine(BootWith(WriteFile("empty.img", "")), 3, {"ERROR", "empty.img"});
+}
+
+TEST_F(CliDiskTest, DirectoryIsNoDisk) {
+  ExpectOneLine(BootWith(directory_), 3, {"ERROR", directory_});
+}
+
+TEST_F(CliDiskTest, FileThatAnotherProcessWritesIsNamedAndLeftAlone) {
+  const std::string path = WriteFile("busy.img", std::string(4096, 'x'));
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(flock(fd, LOCK_EX), 0);
+
+  ExpectOneLine(BootWith(path), 3, {"ERROR", "busy.img"});
+
+  EXPECT_EQ(fs::file_size(path), 4096u);
+  close(fd);
+}
+
+TEST_F(CliDiskTest, MoreQueuesThanVcpusAreRefused) {
+  const std::string image = WriteFile("disk.img", std::string(4096, 'x'));
+
+  ExpectOneLine(BootWith(image + ",queues=3", {"--topology", "2c"}), 2,
+                {"USAGE", "queues=3", "2 CPU(s)"});
 }
 
 TEST_F(CliKernelTest, EmptyFileIsNoKernel) {

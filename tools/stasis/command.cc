@@ -118,6 +118,10 @@ LaneChoice ChooseLaneFor(const MachineOptions& options) {
   MarkStartup("lane");
   if (!lane.ok()) return {std::nullopt, FindingFromStatus(Layer::kHost, lane.status())};
   if (!lane->note.empty()) fprintf(stderr, "stasis: %s\n", lane->note.c_str());
+  if (lane->nested && !options.io_cpus.empty()) {
+    fprintf(stderr,
+            "stasis: --io-cpus has no effect in the nested lane, whose host has one CPU\n");
+  }
   return {*std::move(lane), Finding()};
 }
 
