@@ -81,11 +81,16 @@ class DumpEndToEndTest : public ::testing::Test {
     if (!directory_.empty()) fs::remove_all(directory_);
   }
 
-  StasisRun Shell(const std::string& command, const std::string& topology = "1n1l2c1t") {
-    return RunStasis(
-        {"shell", "--kernel", kKernel, "--topology", topology, "--dump-dir", directory_ + "/dumps",
-         "--json", directory_ + "/result.json", "--exec", command},
-        options_);
+  StasisRun Shell(const std::string& command, const std::string& topology = "1n1l2c1t",
+                  const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {
+        "shell",      "--kernel", kKernel,
+        "--topology", topology,   "--dump-dir",
+        directory_ + "/dumps",    "--json",
+        directory_ + "/result.json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    arguments.insert(arguments.end(), {"--exec", command});
+    return RunStasis(arguments, options_);
   }
   std::vector<std::string> Dumps() const {
     std::vector<std::string> paths;
@@ -105,8 +110,23 @@ class DumpEndToEndTest : public ::testing::Test {
   RunStasisOptions options_;
 };
 
-TEST_F(DumpEndToEndTest, PanicIsDumpedAndStandardToolsReadIt) {
-  StasisRun run = Shell("echo c > /proc/sysrq-trigger; sleep 100");
+struct DumpedMachine {
+  const char* name;
+  const char* topology;
+  const char* memory;  // 6 GiB lie on both sides of the gap for MMIO
+  bool kaslr;
+};
+
+class DumpReadersTest : public DumpEndToEndTest,
+                        public ::testing::WithParamInterface<DumpedMachine> {};
+
+TEST_P(DumpReadersTest, D1_D2_D3_PanicIsDumpedAndStandardToolsReadIt) {
+  const DumpedMachine& machine = GetParam();
+  std::vector<std::string> more = {"--memory", machine.memory};
+  if (machine.kaslr) more.push_back("--kaslr");
+
+  StasisRun run =
+      Shell("echo c > /proc/sysrq-trigger; sleep 100", machine.topology, more);
 
   ASSERT_EQ(run.exit_code, 1) << run.error;
   EXPECT_THAT(run.error, HasSubstr("FAIL: scheduler: Kernel panic - not syncing: sysrq"));
@@ -122,10 +142,16 @@ TEST_F(DumpEndToEndTest, PanicIsDumpedAndStandardToolsReadIt) {
   ASSERT_TRUE(note.is_object());
   EXPECT_EQ(note["complete"], true) << note["incomplete_because"];
   EXPECT_EQ(note["trigger"]["kind"], "guest-panic");
-  EXPECT_EQ(note["vcpus"].size(), 2u);
+  const size_t cpus = note["vcpus"].size();
+  EXPECT_EQ(std::to_string(cpus), std::string(machine.topology).substr(4, 1));
   EXPECT_TRUE(note["vmcoreinfo"].contains("phys_base")) << note["vmcoreinfo"];
   EXPECT_THAT(note["console"]["tail"].get<std::string>(), HasSubstr("sysrq triggered crash"));
-  EXPECT_EQ(note["machine"]["topology"], "1n1l2c1t");
+  EXPECT_EQ(note["machine"]["topology"], machine.topology);
+  // Virtual and physical place are drawn independently, from hundreds each.
+  const StasisRun summary = RunStasis({"dump", "summary", dump}, options_);
+  const bool moved = note["vmcoreinfo"]["phys_base"] != "0x0" ||
+                     summary.output.find("KASLR offset") != std::string::npos;
+  EXPECT_EQ(moved, machine.kaslr) << summary.output;
 
   EXPECT_THAT(Output("readelf -lW " + dump), HasSubstr("CORE (Core file)"));
   EXPECT_THAT(Output("readelf -n " + dump + " | cut -c1-100"),
@@ -139,13 +165,31 @@ TEST_F(DumpEndToEndTest, PanicIsDumpedAndStandardToolsReadIt) {
   if (Have("gdb")) {
     const std::string gdb =
         Output("gdb -batch -ex 'info threads' -ex 'print panic_cpu' " + vmlinux + " " + dump);
-    EXPECT_THAT(gdb, HasSubstr("LWP 2")) << gdb;
+    EXPECT_THAT(gdb, HasSubstr("LWP " + std::to_string(cpus))) << gdb;
     EXPECT_THAT(gdb, Not(HasSubstr("not a core dump"))) << gdb;
   }
   if (Have("crash")) {
     const std::string crash =
         Output("echo 'sys\nquit' | timeout 120 crash -s " + vmlinux + " " + dump);
     EXPECT_THAT(crash, HasSubstr("RELEASE: 6.1.")) << crash;
+  }
+  if (Have("makedumpfile")) {
+    const std::string small = directory_ + "/small.kdump";
+    const std::string said =
+        Output("makedumpfile -c -d 31 -x " + vmlinux + " " + dump + " " + small);
+    EXPECT_THAT(said, HasSubstr("makedumpfile Completed.")) << said;
+    EXPECT_LT(fs::file_size(small), fs::file_size(dump) / 4);
+    const std::string converted =
+        Output("echo 'sys\nquit' | timeout 120 crash -s " + vmlinux + " " + small);
+    EXPECT_THAT(converted, HasSubstr("RELEASE: 6.1.")) << converted;
+  }
+  // Symbols from outside are those that the kernel carries.
+  const StasisRun own = RunStasis({"dump", "backtrace", dump}, options_);
+  const StasisRun outside = RunStasis({"dump", "backtrace", "--vmlinux", vmlinux, dump}, options_);
+  EXPECT_EQ(outside.exit_code, 0) << outside.error;
+  for (const StasisRun* stacks : {&own, &outside}) {
+    EXPECT_THAT(stacks->output, AllOf(HasSubstr("        ksys_write+0x"),
+                                      HasSubstr("        entry_SYSCALL_64")));
   }
   if (!Have("drgn")) GTEST_SKIP() << "no drgn: install python3-drgn";
   const std::string script = directory_ + "/tasks.py";
@@ -166,6 +210,12 @@ TEST_F(DumpEndToEndTest, PanicIsDumpedAndStandardToolsReadIt) {
                             HasSubstr("sysrq_handle_crash"), HasSubstr("entry_SYSCALL_64")))
       << stacks;
 }
+
+INSTANTIATE_TEST_SUITE_P(Machines, DumpReadersTest,
+                         ::testing::Values(DumpedMachine{"OneCpu", "1n1l1c1t", "256M", true},
+                                           DumpedMachine{"TwoCpus", "1n1l2c1t", "512M", false},
+                                           DumpedMachine{"FourCpus", "1n1l4c1t", "6G", true}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST_F(DumpEndToEndTest, GuestThatAsksForADumpGoesOn) {
   StasisRun run = Shell(

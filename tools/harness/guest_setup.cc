@@ -38,6 +38,20 @@ std::string MissingConfig(const GuestRequest& request, const KernelImage& kernel
   return absl::StrJoin(missing, ", ");
 }
 
+// Whether the guest can move its kernel.
+absl::Status CheckKaslr(const KernelImage& kernel) {
+  if (!kernel.decompressed_by_guest()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--kaslr needs a bzImage, which unpacks and moves itself; ", kernel.path(),
+                     " is an ELF image"));
+  }
+  if (kernel.config() != nullptr && !kernel.config()->IsEnabled("RANDOMIZE_BASE")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--kaslr: ", kernel.path(), " was built without CONFIG_RANDOMIZE_BASE"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> MakeInitramfs(const GuestRequest& request,
                                           const ResolvedKernel& kernel,
                                           const std::vector<std::string>& programs) {
@@ -92,8 +106,14 @@ GuestSetupResult PrepareGuest(const GuestRequest& request, ProgressLine* progres
   if (!resolved.ok()) return Unusable(Layer::kHost, resolved.status());
   progress->Stage(absl::StrCat("loading kernel ", resolved->image));
   absl::StatusOr<KernelImage> kernel =
-      KernelImage::Load(resolved->image, {.cache_directory = store.cache_directory()});
+      KernelImage::Load(resolved->image, {.cache_directory = store.cache_directory(),
+                                          .load_as_bzimage = request.kaslr});
   if (!kernel.ok()) return Unusable(Layer::kHost, kernel.status());
+  if (request.kaslr) {
+    if (absl::Status movable = CheckKaslr(*kernel); !movable.ok()) {
+      return Unusable(Layer::kBoot, movable);
+    }
+  }
   MarkStartup("kernel file");
 
   absl::StatusOr<DiscoveryChoice> discovery = ChooseDiscovery(*kernel, request.discovery);

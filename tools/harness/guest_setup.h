@@ -24,6 +24,7 @@ struct GuestRequest {
   std::string memory;    // "512M"; empty: 512M
   Discovery discovery = Discovery::kAuto;
   bool huge_pages = false;
+  bool kaslr = false;  // the guest unpacks its kernel itself, and may move it
   DiskSettings disks;
   // Our initramfs (agent, modules) is made for the kernel. Without it `initrd` is taken as it is.
   bool agent = true;

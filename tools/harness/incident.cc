@@ -115,6 +115,9 @@ const DumpRecord& IncidentRecorder::Dump(const DumpTrigger& trigger,
     std::error_code ignored;
     record.path = std::filesystem::absolute(result->path, ignored).lexically_normal().string();
     record.memory_bytes = result->memory_bytes;
+    for (const std::string& path : result->leftovers) {
+      Note(absl::StrCat("removed ", path, ", left by a writer that was killed"));
+    }
     record.complete = result->cut.empty() && frozen.snapshot().freeze.complete();
   } else {
     record.error = std::string(result.status().message());

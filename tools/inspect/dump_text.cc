@@ -123,6 +123,15 @@ DumpText::DumpText(const DumpFile* dump) : dump_(*dump), memory_(dump) {
   }
 }
 
+absl::Status DumpText::UseVmlinux(const std::string& path) {
+  absl::StatusOr<Kallsyms> symbols = Kallsyms::LoadVmlinux(path, memory_);
+  if (!symbols.ok()) return symbols.status();
+  symbols_ = *std::move(symbols);
+  unwinder_ = std::make_unique<Unwinder>(&memory_, &*symbols_);
+  without_symbols_.clear();
+  return absl::OkStatus();
+}
+
 std::string DumpText::Where(const json& vcpu) const {
   if (const std::string why = Unavailable(At(vcpu, {"regs"})); !why.empty()) return why;
   if (!At(vcpu, {"regs"}).is_object()) return "no registers: did not park";

@@ -21,6 +21,10 @@ class DumpText {
  public:
   explicit DumpText(const DumpFile* dump);
 
+  // Takes the symbols of the vmlinux at `path` in place of the kernel's own. Errors: those of
+  // Kallsyms::LoadVmlinux; nothing has changed then.
+  absl::Status UseVmlinux(const std::string& path);
+
   // One screen: what failed, in which layer, since when, where each CPU was, what devices did.
   std::string Summary() const;
   std::string Cpus() const;       // registers of every vCPU

@@ -92,12 +92,14 @@ absl::StatusOr<Kallsyms> Kallsyms::Load(const KernelMemory& memory) {
     if (end == std::string::npos) return Senseless("tokens are not in the dump");
     symbols.tokens_.push_back(table.substr(*start, end - *start));
   }
-  symbols.text_begin_ = symbols.Address("_stext").value_or(0);
-  symbols.text_end_ = symbols.Address("_etext").value_or(0);
-  if (symbols.text_begin_ == 0 || symbols.text_end_ <= symbols.text_begin_) {
-    return Senseless("no _stext and _etext");
-  }
+  if (!symbols.FindText()) return Senseless("no _stext and _etext");
   return symbols;
+}
+
+bool Kallsyms::FindText() {
+  text_begin_ = Address("_stext").value_or(0);
+  text_end_ = Address("_etext").value_or(0);
+  return text_begin_ != 0 && text_end_ > text_begin_;
 }
 
 std::string Kallsyms::Name(size_t index) const {

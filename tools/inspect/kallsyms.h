@@ -21,6 +21,11 @@ class Kallsyms {
   // say, InvalidArgument for tables that make no sense.
   static absl::StatusOr<Kallsyms> Load(const KernelMemory& memory);
 
+  // From the symbol table of the vmlinux at `path`, moved as the dump's kernel is. Errors, with the
+  // path: errno of open; InvalidArgument for what is no vmlinux, is stripped, or is another kernel's
+  // (by the build ID, where VMCOREINFO has it).
+  static absl::StatusOr<Kallsyms> LoadVmlinux(const std::string& path, const KernelMemory& memory);
+
   struct Place {
     std::string name;
     uint64_t offset = 0;  // from the symbol
@@ -37,6 +42,8 @@ class Kallsyms {
  private:
   Kallsyms() = default;
   std::string Name(size_t index) const;
+  // False without _stext and _etext.
+  bool FindText();
 
   std::vector<uint64_t> addresses_;    // ascending
   std::vector<uint32_t> name_starts_;  // in names_, behind the length

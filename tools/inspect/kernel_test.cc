@@ -1,6 +1,11 @@
 // A kernel of a few functions: translation, kallsyms, ORC.
+#include <fcntl.h>
+#include <gelf.h>
 #include <gtest/gtest.h>
+#include <libelf.h>
+#include <unistd.h>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "tools/inspect/dump_text.h"
@@ -150,6 +155,103 @@ TEST_F(KernelTest, TablesThatMakeNoSenseAreRefused) {
 
   EXPECT_TRUE(absl::IsInvalidArgument(Kallsyms::Load(huge_memory).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(Kallsyms::Load(nameless_memory).status()));
+}
+
+// A vmlinux with the symbols of Symbols(), and a build ID.
+void WriteVmlinux(const std::string& path, const std::string& build_id, bool stripped = false) {
+  const std::string strings = std::string("\0.shstrtab\0", 11);
+  std::string names(1, '\0');
+  std::vector<Elf64_Sym> symbols(1);
+  for (const Symbol& symbol : Symbols()) {
+    symbols.push_back({.st_name = static_cast<Elf64_Word>(names.size()),
+                       .st_info = GELF_ST_INFO(STB_GLOBAL, STT_FUNC),
+                       .st_shndx = 1,
+                       .st_value = CoreBuilder::Virtual(symbol.physical)});
+    names += symbol.name.substr(1) + '\0';
+  }
+  std::string note(sizeof(Elf64_Nhdr), 0);
+  const Elf64_Nhdr header = {4, static_cast<Elf64_Word>(build_id.size()), NT_GNU_BUILD_ID};
+  memcpy(note.data(), &header, sizeof(header));
+  note += std::string("GNU\0", 4) + build_id;
+
+  elf_version(EV_CURRENT);
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  Elf* elf = elf_begin(fd, ELF_C_WRITE, nullptr);
+  gelf_newehdr(elf, ELFCLASS64);
+  GElf_Ehdr ehdr = {};
+  ehdr.e_ident[EI_DATA] = ELFDATA2LSB;
+  ehdr.e_type = ET_EXEC;
+  ehdr.e_machine = EM_X86_64;
+  ehdr.e_version = EV_CURRENT;
+  auto add = [elf](uint32_t type, const void* bytes, size_t size, Elf_Type form, uint32_t link,
+                   uint64_t entry) {
+    Elf_Scn* section = elf_newscn(elf);
+    Elf_Data* data = elf_newdata(section);
+    data->d_buf = const_cast<void*>(bytes);
+    data->d_size = size;
+    data->d_type = form;
+    data->d_version = EV_CURRENT;
+    data->d_align = form == ELF_T_SYM ? 8 : 4;  // that of a note says how it is padded
+    GElf_Shdr shdr = {};
+    shdr.sh_type = type;
+    shdr.sh_link = link;
+    shdr.sh_entsize = entry;
+    gelf_update_shdr(section, &shdr);
+    return elf_ndxscn(section);
+  };
+  add(SHT_NOTE, note.data(), note.size(), ELF_T_BYTE, 0, 0);
+  const size_t strtab = add(SHT_STRTAB, names.data(), names.size(), ELF_T_BYTE, 0, 0);
+  if (!stripped) {
+    add(SHT_SYMTAB, symbols.data(), symbols.size() * sizeof(Elf64_Sym), ELF_T_SYM,
+        static_cast<uint32_t>(strtab), sizeof(Elf64_Sym));
+  }
+  ehdr.e_shstrndx =
+      static_cast<uint16_t>(add(SHT_STRTAB, strings.data(), strings.size(), ELF_T_BYTE, 0, 0));
+  gelf_update_ehdr(elf, &ehdr);
+  EXPECT_GT(elf_update(elf, ELF_C_WRITE), 0) << elf_errmsg(-1);
+  elf_end(elf);
+  close(fd);
+}
+
+// A kernel without kallsyms that was moved by 2 MiB.
+std::unique_ptr<DumpFile> DumpOfAMovedKernel(const std::string& build_id) {
+  CoreBuilder core(0x30000);
+  core.AddVmcoreInfo(
+      absl::StrFormat("OSRELEASE=6.12.0\nBUILD-ID=%s\nNUMBER(phys_base)=0\nKERNELOFFSET=200000\n",
+                      absl::BytesToHexString(build_id)));
+  return DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test8", core.Bytes()))
+      .value();
+}
+
+TEST_F(KernelTest, SymbolsOfAVmlinuxAreMovedAsTheKernelIs) {
+  const std::string path = testing::TempDir() + "/vmlinux";
+  WriteVmlinux(path, "0123456789abcdef0123");
+  const auto dump = DumpOfAMovedKernel("0123456789abcdef0123");
+  const KernelMemory memory(dump.get());
+
+  const auto symbols = Kallsyms::LoadVmlinux(path, memory);
+
+  ASSERT_TRUE(symbols.ok()) << symbols.status();
+  EXPECT_EQ(symbols->Describe(V(kText + 0x200210)), "inner+0x10/0x100");
+  EXPECT_EQ(symbols->Address("outer"), V(kText + 0x200100));
+  EXPECT_TRUE(symbols->InText(V(kText + 0x2002ff)));
+}
+
+TEST_F(KernelTest, WhatIsNotTheKernelsVmlinuxIsRefusedWithTheReason) {
+  const std::string path = testing::TempDir() + "/vmlinux";
+  const auto dump = DumpOfAMovedKernel("0123456789abcdef0123");
+  const KernelMemory memory(dump.get());
+  auto refusal = [&](const std::string& file) {
+    return std::string(Kallsyms::LoadVmlinux(file, memory).status().message());
+  };
+
+  WriteVmlinux(path, "xxxxxxxxxxxxxxxxxxxx");
+  EXPECT_TRUE(absl::StrContains(refusal(path), "another kernel's")) << refusal(path);
+  WriteVmlinux(path, "0123456789abcdef0123", /*stripped=*/true);
+  EXPECT_TRUE(absl::StrContains(refusal(path), "no symbol table")) << refusal(path);
+  CoreBuilder::Write(path, "#!/bin/sh");
+  EXPECT_TRUE(absl::StrContains(refusal(path), "no ELF file")) << refusal(path);
+  EXPECT_TRUE(absl::StrContains(refusal(path + "-none"), "No such file"));
 }
 
 TEST_F(KernelTest, OrcTablesLeadOutwardsWhateverTheKernelsAge) {

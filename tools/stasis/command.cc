@@ -67,6 +67,8 @@ void AddMachineOptions(CLI::App* command, MachineOptions* options) {
                    "given again")
       ->allow_extra_args(false);
   command->add_flag("--huge-pages", options->huge_pages, "Guest memory on transparent huge pages");
+  command->add_flag("--kaslr", options->kaslr,
+                    "The guest unpacks its kernel itself and moves it (KASLR); boots slower");
   command->add_flag("--verbose,-v", options->verbose, "The guest's console on stderr");
 }
 
@@ -76,6 +78,7 @@ absl::StatusOr<GuestRequest> RequestFrom(const MachineOptions& options) {
   request.topology = options.topology;
   request.memory = options.memory;
   request.huge_pages = options.huge_pages;
+  request.kaslr = options.kaslr;
   request.modules = options.modules;
   // The emulated host has one CPU.
   absl::StatusOr<DiskSettings> disks =

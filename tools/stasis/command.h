@@ -50,6 +50,7 @@ struct MachineOptions {
   std::string io_cpus;
   std::vector<std::string> modules;
   bool huge_pages = false;
+  bool kaslr = false;
   bool verbose = false;
   std::string dump = "fail";
   std::string dump_directory = "stasis-dumps";

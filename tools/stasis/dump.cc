@@ -31,17 +31,44 @@ int Print(const std::string& text) {
   return 0;
 }
 
+// The dump that a subcommand is about, and the kernel's symbols from outside.
+struct Source {
+  std::string path;
+  std::string vmlinux;
+};
+
+std::shared_ptr<Source> AddSource(CLI::App* command, bool with_vmlinux) {
+  auto source = std::make_shared<Source>();
+  command->add_option("file", source->path, "The dump")->required();
+  if (with_vmlinux) {
+    command->add_option("--vmlinux", source->vmlinux,
+                        "Symbols from this file, for a kernel that carries none itself");
+  }
+  return source;
+}
+
+// WithDump, and the dump's text with the symbols that were asked for.
+template <typename Print>
+int WithText(const Source& source, bool needs_facts, Print print) {
+  return WithDump(source.path, needs_facts, [&](const DumpFile& file) {
+    DumpText text(&file);
+    if (!source.vmlinux.empty()) {
+      if (absl::Status used = text.UseVmlinux(source.vmlinux); !used.ok()) return Unreadable(used);
+    }
+    return print(text);
+  });
+}
+
 using Part = std::string (DumpText::*)() const;
 
 void AddPart(CLI::App* dump, Invocation* invocation, const char* name, const char* help, Part part,
              bool needs_facts) {
-  auto path = std::make_shared<std::string>();
   CLI::App* command = dump->add_subcommand(name, help);
-  command->add_option("file", *path, "The dump")->required();
+  const std::shared_ptr<Source> source = AddSource(command, /*with_vmlinux=*/true);
   command->callback([=] {
     invocation->action = [=] {
-      return WithDump(*path, needs_facts,
-                      [&](const DumpFile& file) { return Print((DumpText(&file).*part)()); });
+      return WithText(*source, needs_facts,
+                      [&](const DumpText& text) { return Print((text.*part)()); });
     };
   });
 }
@@ -61,7 +88,6 @@ void AddJson(CLI::App* dump, Invocation* invocation) {
 }
 
 struct MemoryOptions {
-  std::string path;
   std::string where;
   uint64_t length = 64;
   bool physical = false;
@@ -70,7 +96,7 @@ struct MemoryOptions {
 void AddMemory(CLI::App* dump, Invocation* invocation) {
   auto options = std::make_shared<MemoryOptions>();
   CLI::App* command = dump->add_subcommand("memory", "Guest memory as hexadecimal text");
-  command->add_option("file", options->path, "The dump")->required();
+  const std::shared_ptr<Source> source = AddSource(command, /*with_vmlinux=*/true);
   command
       ->add_option("where", options->where,
                    "A symbol of the kernel (linux_banner) or an address (0xffffffff82000000)")
@@ -79,13 +105,12 @@ void AddMemory(CLI::App* dump, Invocation* invocation) {
   command->add_flag("--physical", options->physical, "The address is a guest-physical one");
   command->callback([=] {
     invocation->action = [=] {
-      return WithDump(options->path, /*needs_facts=*/false, [&](const DumpFile& file) {
-        const auto text =
-            DumpText(&file).Memory(options->where, options->physical, options->length);
-        if (text.ok()) return Print(*text);
-        return absl::IsInvalidArgument(text.status())
-                   ? Complain(FindingFromStatus(Layer::kNone, text.status()))
-                   : Unreadable(text.status());
+      return WithText(*source, /*needs_facts=*/false, [&](const DumpText& text) {
+        const auto bytes = text.Memory(options->where, options->physical, options->length);
+        if (bytes.ok()) return Print(*bytes);
+        return absl::IsInvalidArgument(bytes.status())
+                   ? Complain(FindingFromStatus(Layer::kNone, bytes.status()))
+                   : Unreadable(bytes.status());
       });
     };
   });

@@ -38,17 +38,21 @@ struct VmcoreResult {
   uint64_t memory_bytes = 0;  // written: pages that hold anything
   uint64_t file_bytes = 0;    // apparent size
   std::string cut;            // empty: whole
+  // Half files of writers that were killed, which were in the directory and are gone now.
+  std::vector<std::string> leftovers;
   absl::Duration duration;    // with the sync
 };
 
 // The world must stand still. Written as `name.vmcore.part`, synced and renamed (D6): under its
 // final name the file is whole; one that is there already is not replaced, the new one gets a
 // number. Errors: errno with the path and what to do; ResourceExhausted says how much room was
-// needed and how much there was. Nothing is left behind then.
+// needed and how much there was. Nothing is left behind then. A writer that is killed leaves its
+// `.part`; the next one removes what nobody has written to for kLeftoverAge.
 absl::StatusOr<VmcoreResult> WriteVmcore(const GuestMemory& memory, const VmcoreContent& content,
                                          const VmcoreOptions& options);
 
 inline constexpr size_t kMostCutBytes = 1024;
+inline constexpr absl::Duration kLeftoverAge = absl::Hours(1);
 
 }  // namespace stasis::dump
 

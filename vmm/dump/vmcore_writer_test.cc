@@ -312,6 +312,50 @@ TEST_F(VmcoreWriterTest, D6_KilledWhileWritingLeavesNoFileUnderTheFinalName) {
   }
 }
 
+TEST_F(VmcoreWriterTest, D6_LeftoversOfKilledWritersAreRemovedByTheNextOnceTheyAreOld) {
+  auto memory = Memory({{0, kMiB}});
+  fs::create_directories(options_.directory);
+  const std::string old = options_.directory + "/stasis-1.vmcore.part";
+  const std::string young = options_.directory + "/stasis-2.vmcore.part";
+  const std::string other = options_.directory + "/other.part";
+  for (const std::string& path : {old, young, other}) std::ofstream(path) << "half";
+  for (const std::string& path : {old, other}) {
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(2));
+  }
+
+  auto result = WriteVmcore(*memory, content_, options_);
+
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->leftovers, std::vector<std::string>{old});
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_TRUE(fs::exists(young)) << "its writer may be at work";
+  EXPECT_TRUE(fs::exists(other)) << "not ours";
+}
+
+// Long runs go past the page cache and short ones through it, in any order, side by side.
+TEST_F(VmcoreWriterTest, D1_LongAndShortRunsOfPagesComeBackAsTheyWere) {
+  auto memory = Memory({{0, 16 * kMiB}});
+  uint8_t* bytes = memory->Slice(GuestAddress(0), 16 * kMiB).data();
+  uint32_t seed = 1;
+  for (uint64_t page = 0; page < 16 * kMiB / kPageBytes;) {
+    const uint64_t run = 1 + (seed = seed * 1664525 + 1013904223) % 400;
+    const bool hole = seed >> 31;
+    for (uint64_t i = 0; i < run && page < 16 * kMiB / kPageBytes; ++i, ++page) {
+      if (!hole) memset(bytes + page * kPageBytes, 1 + page % 255, kPageBytes);
+    }
+  }
+
+  auto result = WriteVmcore(*memory, content_, options_);
+
+  ASSERT_TRUE(result.ok()) << result.status();
+  std::ifstream file(result->path, std::ios::binary);
+  std::string read(16 * kMiB, 0);
+  file.seekg(static_cast<std::streamoff>(result->file_bytes - 16 * kMiB));
+  file.read(read.data(), static_cast<std::streamsize>(read.size()));
+  EXPECT_EQ(file.gcount(), static_cast<std::streamsize>(16 * kMiB));
+  EXPECT_EQ(memcmp(read.data(), bytes, read.size()), 0);
+}
+
 TEST(TouchedPagesTest, RunsAreThoseThatWereWritten) {
   auto memory = Memory({{0, 64 * kMiB}});
   memset(memory->Slice(GuestAddress(3 * kPageBytes), 2 * kPageBytes).data(), 1, 2 * kPageBytes);
