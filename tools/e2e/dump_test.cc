@@ -259,6 +259,42 @@ TEST_F(DumpEndToEndTest, F10_FreezesUnderLoadLoseNoByteAndNoInterrupt) {
   std::cout << "freezes: " << freezes << std::endl;
 }
 
+// Ten thousand, with a disk under load whose every block is read back and compared. (--config=soak)
+TEST_F(DumpEndToEndTest, F9_F10_SoakFreezesUnderDiskLoadLoseNoRequestAndNoTime) {
+  constexpr int kCycles = 10000;
+  // fio with verify, again and again, until freezes of a few milliseconds are done.
+  const StasisRun run = RunStasis(
+      {"shell", "--topology", "1n1l2c1t", "--memory", "1G", "--dump-dir", directory_ + "/dumps",
+       "--json", directory_ + "/result.json", "--freeze-stress", std::to_string(kCycles),
+       "--include", "/usr/bin/fio", "--disk", "scratch:64M", "--disk", "scratch:64M,engine=sync",
+       "--exec", R"(
+(while :; do :; done) & a=$!
+seconds=$(cut -d. -f1 /proc/uptime)
+end=$((seconds + 240))
+rounds=0
+while [ $(cut -d. -f1 /proc/uptime) -lt $end ]; do
+  for disk in vda vdb; do
+    fio --name=f --filename=/dev/$disk --direct=1 --ioengine=libaio --rw=randwrite --bs=4k --iodepth=16       --size=16m --verify=crc32c --verify_fatal=1 --minimal > /tmp/out 2>&1 || { cat /tmp/out >&2; exit 1; }
+  done
+  rounds=$((rounds + 1))
+done
+kill $a
+echo "rounds $rounds"
+dmesg | grep -ciE 'soft lockup|rcu.*stall|hung|blocked for more|I/O error' >&2
+exit 0
+)"},
+      options_);
+
+  EXPECT_EQ(run.exit_code, 0) << run.output << run.error;
+  EXPECT_THAT(run.output, StartsWith("rounds ")) << run.error;
+  EXPECT_THAT(run.error, HasSubstr("\n0\n")) << "the kernel complained";
+  const nlohmann::json result = Result();
+  EXPECT_EQ(result["freezes"]["count"], kCycles) << result["freezes"];
+  EXPECT_EQ(result["freezes"]["incomplete"], 0);
+  for (const nlohmann::json& disk : result["disks"]) EXPECT_EQ(disk["io_errors"], 0) << disk;
+  std::cout << run.output << "freezes: " << result["freezes"] << std::endl;
+}
+
 TEST_F(DumpEndToEndTest, SigquitDumpsAndInterrupts) {
   options_.signal = SIGQUIT;
   options_.signal_after = "inside";

@@ -4,12 +4,15 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "gmock/gmock.h"
 #include "tools/e2e/boot_case.h"
 #include "tools/inspect/dump_file.h"
 #include "tools/stasis/run_stasis.h"
+#include "vmm/boot/testing/test_images.h"
 
 namespace stasis {
 namespace {
@@ -18,11 +21,11 @@ namespace fs = std::filesystem;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-class TriggerTest : public testing::Test {
+class TriggerTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (const std::string why = WhyNot({}); !why.empty()) GTEST_SKIP() << why;
-    std::string name = testing::TempDir() + "/trigger_test.XXXXXX";
+    std::string name = ::testing::TempDir() + "/trigger_test.XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     directory_ = name;
     options_.time_limit = std::chrono::seconds(600);
@@ -95,6 +98,130 @@ TEST_F(TriggerTest, StarvedAgentIsDumpedWithItsHogs) {
   EXPECT_EQ(facts["complete"], true) << facts["incomplete_because"];
   EXPECT_EQ(facts["vcpus"].size(), 2u);
   EXPECT_THAT(run.error, HasSubstr("FAIL: scheduler: "));
+}
+
+// A kernel that restarts by an interrupt without a table.
+TEST_F(TriggerTest, TripleFaultIsDumped) {
+  const StasisRun run = Shell("echo b > /proc/sysrq-trigger; sleep 1000", {"--append", "reboot=t"});
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.error, HasSubstr("triple fault on vCPU "));
+  const nlohmann::json facts = Facts();
+  EXPECT_EQ(facts["trigger"]["kind"], "triple-fault");
+  EXPECT_EQ(facts["complete"], true) << facts["incomplete_because"];
+  EXPECT_EQ(facts["vcpus"].size(), 2u);
+}
+
+// A few instructions in place of a kernel.
+class PayloadTriggerTest : public TriggerTest {
+ protected:
+  StasisRun Boot(const std::string& code, const std::string& seconds = "60") {
+    stasis::testing::Bytes image = stasis::testing::MakeElf({});
+    std::copy(code.begin(), code.end(),
+              image.begin() + stasis::testing::kElfSegmentOffset +
+                  stasis::testing::kElfEntryOffset);
+    const std::string kernel = directory_ + ".elf";
+    std::ofstream(kernel, std::ios::binary)
+        .write(reinterpret_cast<const char*>(image.data()),
+               static_cast<std::streamsize>(image.size()));
+    const StasisRun run = RunStasis({"boot", "--kernel", kernel, "--dump-dir", directory_,
+                                     "--time-limit", seconds},
+                                    options_);
+    fs::remove(kernel);
+    return run;
+  }
+};
+
+TEST_F(PayloadTriggerTest, ErrorInsideOfKvmIsDumpedWithTheRegistersAtIt) {
+  // mov eax, 0xd0000000; jmp rax: code is fetched from a device's window.
+  const StasisRun run = Boot(std::string("\xb8\x00\x00\x00\xd0\xff\xe0", 7));
+
+  EXPECT_EQ(run.exit_code, 3) << run.error;
+  EXPECT_THAT(run.error, HasSubstr("ERROR: host: KVM gave up on vCPU 0"));
+  EXPECT_THAT(run.error, HasSubstr("KVM_EXIT_INTERNAL_ERROR"));
+  const nlohmann::json facts = Facts();
+  EXPECT_EQ(facts["trigger"]["kind"], "kvm-internal-error");
+  EXPECT_EQ(facts["complete"], true) << facts["incomplete_because"];
+  EXPECT_EQ(facts["vcpus"][0]["regs"]["rip"], "0xd0000000");
+}
+
+TEST_F(PayloadTriggerTest, HangWithInterruptsOffIsDumpedByTheTimeLimitWithThePlace) {
+  // cli; jmp $
+  const StasisRun run = Boot(std::string("\xfa\xeb\xfe", 3), "5");
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  const nlohmann::json facts = Facts();
+  EXPECT_EQ(facts["trigger"]["kind"], "time-limit");
+  EXPECT_EQ(facts["vcpus"][0]["regs"]["rip"], "0x1000041");
+}
+
+// The kernel breaks itself (drivers/misc/lkdtm), which no distribution's does.
+class CrashTest : public TriggerTest {
+ protected:
+  void SetUp() override {
+    if (const std::string why = WhyNot({.kernel = "tiny"}); !why.empty()) GTEST_SKIP() << why;
+    TriggerTest::SetUp();
+  }
+  // Provokes `what` on each of `cpus`.
+  StasisRun Provoke(const std::string& what, const std::string& cpus) {
+    return Shell("mount -t debugfs none /sys/kernel/debug\n"
+                 "for cpu in " + cpus + "; do\n"
+                 "  taskset -c $cpu sh -c 'sleep 1; echo " + what +
+                     " > /sys/kernel/debug/provoke-crash/DIRECT' &\n"
+                 "done\n"
+                 "sleep 1000",
+                 {"--kernel", "tiny", "--include", "/usr/bin/taskset", "--time-limit", "300"});
+  }
+};
+
+TEST_F(CrashTest, BugThatTheKernelSurvivesIsNamedAndDumped) {
+  const StasisRun run = Provoke("BUG", "1");
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.error, HasSubstr("FAIL: scheduler: "));
+  EXPECT_THAT(run.error, HasSubstr("kernel BUG at"));
+  const nlohmann::json facts = Facts();
+  EXPECT_EQ(facts["trigger"]["kind"], "kernel-alarm") << facts["trigger"];
+  EXPECT_EQ(facts["complete"], true) << facts["incomplete_because"];
+}
+
+TEST_F(CrashTest, PanicOfAKernelWithoutAcpiIsDumped) {
+  const StasisRun run = Provoke("PANIC", "0");
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.error, HasSubstr("FAIL: scheduler: Kernel panic - not syncing: dumptest"));
+  const nlohmann::json facts = Facts();
+  EXPECT_EQ(facts["trigger"]["kind"], "guest-panic");
+  EXPECT_EQ(facts["vcpus"].size(), 2u);
+}
+
+TEST_F(CrashTest, OneCpuThatSpinsWithInterruptsOffIsNamedWithItsPlace) {
+  const StasisRun run = Provoke("HARDLOCKUP", "1");
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  const nlohmann::json facts = Facts();
+  EXPECT_THAT(facts["trigger"]["kind"].get<std::string>(), AnyOf("cpu-hang", "kernel-alarm"));
+  EXPECT_EQ(facts["complete"], true) << facts["incomplete_because"];
+  ASSERT_EQ(facts["vcpus"].size(), 2u);
+  const StasisRun stacks =
+      RunStasis({"dump", "backtrace", fs::directory_iterator(directory_)->path()}, options_);
+  EXPECT_THAT(stacks.output, HasSubstr("lkdtm_HARDLOCKUP+0x")) << stacks.output;
+  if (facts["trigger"]["kind"] == "cpu-hang") {
+    EXPECT_EQ(facts["trigger"]["vcpu"], 1);
+  }
+}
+
+TEST_F(CrashTest, AllCpusThatSpinWithInterruptsOffAreAStallOfTheGuest) {
+  const StasisRun run = Provoke("HARDLOCKUP", "0 1");
+
+  EXPECT_EQ(run.exit_code, 1) << run.error;
+  EXPECT_THAT(run.error, HasSubstr("all 2 CPUs run with interrupts off"));
+  const nlohmann::json facts = Facts();
+  EXPECT_EQ(facts["trigger"]["kind"], "guest-stall") << facts["trigger"];
+  EXPECT_TRUE(facts.contains("early"));
+  const StasisRun stacks =
+      RunStasis({"dump", "backtrace", fs::directory_iterator(directory_)->path()}, options_);
+  EXPECT_THAT(stacks.output, HasSubstr("lkdtm_HARDLOCKUP+0x")) << stacks.output;
 }
 
 }  // namespace
