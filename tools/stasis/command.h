@@ -35,6 +35,7 @@ void AddDoctorCommand(CLI::App* app, Invocation* invocation);
 void AddDumpCommand(CLI::App* app, Invocation* invocation);
 void AddKernelCommand(CLI::App* app, Invocation* invocation);
 void AddFreezeCommand(CLI::App* app, Invocation* invocation);
+void AddCompareCommand(CLI::App* app, Invocation* invocation);
 
 // Options that run, boot and shell have in common.
 struct MachineOptions {

@@ -21,6 +21,8 @@ constexpr char kExamples[] =
     "  stasis run steady                           a healthy scheduler passes\n"
     "  stasis run steady --kernel ~/src/linux      the same on your own build tree\n"
     "  stasis run my.toml --topology 2n4l2c2t --json result.json\n"
+    "  stasis run steady bursty --repeat 5 --json before.json\n"
+    "  stasis compare before.json after.json       what became worse\n"
     "  stasis shell --exec 'uname -r; lscpu'       one command in the guest\n"
     "  stasis boot --kernel 6.12 --initrd my.img   a plain boot, Ctrl-A x to leave\n"
     "  stasis doctor                               what this host can do\n"
@@ -45,6 +47,7 @@ int Main(int argc, char** argv) {
   AddDumpCommand(&app, &invocation);
   AddKernelCommand(&app, &invocation);
   AddFreezeCommand(&app, &invocation);
+  AddCompareCommand(&app, &invocation);
   AddDoctorCommand(&app, &invocation);
   try {
     app.parse(argc, argv);

@@ -1,5 +1,6 @@
-// stasis run: one scenario in one guest, and its verdict.
+// stasis run: one scenario in one guest, and its verdict; several runs are in run_many.cc.
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <memory>
@@ -9,18 +10,12 @@
 #include "tools/harness/report.h"
 #include "tools/harness/scenario_run.h"
 #include "tools/stasis/command.h"
+#include "tools/stasis/run.h"
 #include "tools/stasis/scenario_files.h"
 #include "tools/stasis/scheduler_options.h"
 
 namespace stasis {
 namespace {
-
-struct RunOptions {
-  MachineOptions machine;
-  SchedulerOptions scheduler;
-  std::string scenario;
-  std::string json;
-};
 
 // The user's words win over the scenario's.
 absl::Status TakeMachineOf(const Scenario& scenario, GuestRequest* request) {
@@ -75,47 +70,17 @@ int WriteReport(const RunReport& report, const std::string& json) {
                           "give another --json file"});
 }
 
-// A finding before there is a guest goes into the JSON as well.
-int WriteEarly(const Finding& finding, const std::string& json) {
-  if (!json.empty()) {
-    RunReport report;
-    report.finding = finding;
-    absl::Status written = WriteJsonReport(report, json);
-    if (!written.ok()) fprintf(stderr, "stasis: %s\n", std::string(written.message()).c_str());
-  }
-  return Complain(finding);
-}
-
-int Run(const RunOptions& options, const Invocation& invocation) {
-  absl::StatusOr<Scenario> scenario = FindScenario(options.scenario);
-  if (!scenario.ok()) {
-    return WriteEarly(FindingFromStatus(Layer::kNone, scenario.status()), options.json);
-  }
-  absl::StatusOr<GuestRequest> request = RequestFrom(options.machine);
-  if (request.ok()) {
-    absl::Status taken = TakeMachineOf(*scenario, &*request);
-    if (!taken.ok()) request = taken;
-  }
-  absl::StatusOr<MachineConfig> machine =
-      request.ok() ? ParseMachine(*request) : absl::StatusOr<MachineConfig>(request.status());
-  if (!machine.ok()) {
-    return WriteEarly(FindingFromStatus(Layer::kNone, machine.status()), options.json);
-  }
-  if (std::optional<Finding> refused = CheckLimits(*scenario, machine->topology)) {
-    return WriteEarly(*refused, options.json);
-  }
-  std::string scheduler_note;
-  if (std::optional<Finding> refused =
-          TakeScheduler(options.scheduler, &*scenario, &*request, &scheduler_note)) {
-    return WriteEarly(*refused, options.json);
-  }
+int RunOne(const RunOptions& options, const Invocation& invocation) {
+  RunResolution resolution = ResolveRun(options, options.scenarios[0]);
+  if (!resolution.run.has_value()) return WriteEarly(resolution.finding, options.json);
+  const Scenario* scenario = &resolution.run->scenario;
+  GuestRequest* request = &resolution.run->request;
   absl::StatusOr<DumpSettings> dump = DumpSettingsFrom(options.machine);
   if (!dump.ok()) return WriteEarly(FindingFromStatus(Layer::kNone, dump.status()), options.json);
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return WriteEarly(lane.finding, options.json);
 
   ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
-  if (!scheduler_note.empty()) request->warnings.push_back(absl::StrCat("scheduler ", scheduler_note));
   GuestSetupResult prepared = PrepareHere(*request, &progress);
   if (!prepared.setup.has_value()) return WriteEarly(prepared.finding, options.json);
   const absl::Duration asked = absl::Seconds(options.machine.time_limit_seconds);
@@ -142,26 +107,98 @@ int Run(const RunOptions& options, const Invocation& invocation) {
   return WriteReport(report, options.json);
 }
 
+// Several runs, or one whose result is for a build that wants to know of it however it ends.
+bool NeedsOthers(const RunOptions& options) {
+  if (IsChildRun()) return false;
+  return options.scenarios.size() > 1 || options.repeat > 1 || !options.junit.empty() ||
+         options.skip_unsupported || getenv("TEST_UNDECLARED_OUTPUTS_DIR") != nullptr;
+}
+
 }  // namespace
+
+RunResolution ResolveRun(const RunOptions& options, const std::string& name) {
+  RunResolution resolution;
+  const auto refuse = [&](const absl::Status& status) {
+    resolution.finding = FindingFromStatus(Layer::kNone, status);
+    return resolution;
+  };
+  absl::StatusOr<Scenario> scenario = FindScenario(name);
+  if (!scenario.ok()) return refuse(scenario.status());
+  absl::StatusOr<GuestRequest> request = RequestFrom(options.machine);
+  if (!request.ok()) return refuse(request.status());
+  absl::Status taken = TakeMachineOf(*scenario, &*request);
+  if (!taken.ok()) return refuse(taken);
+  absl::StatusOr<MachineConfig> machine = ParseMachine(*request);
+  if (!machine.ok()) return refuse(machine.status());
+  if (std::optional<Finding> refused = CheckLimits(*scenario, machine->topology)) {
+    resolution.finding = *refused;
+    resolution.unsupported = true;
+    return resolution;
+  }
+  std::string note;
+  if (std::optional<Finding> refused =
+          TakeScheduler(options.scheduler, &*scenario, &*request, &note)) {
+    resolution.finding = *refused;
+    return resolution;
+  }
+  if (!note.empty()) request->warnings.push_back(absl::StrCat("scheduler ", note));
+  resolution.run = {*std::move(scenario), *std::move(request), *std::move(machine)};
+  return resolution;
+}
+
+int WriteEarly(const Finding& finding, const std::string& json) {
+  if (!json.empty()) {
+    RunReport report;
+    report.finding = finding;
+    absl::Status written = WriteJsonReport(report, json);
+    if (!written.ok()) fprintf(stderr, "stasis: %s\n", std::string(written.message()).c_str());
+  }
+  return Complain(finding);
+}
 
 void AddRunCommand(CLI::App* app, Invocation* invocation) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* command = app->add_subcommand("run", "Runs a scenario in a guest and judges it");
-  command->add_option("scenario", options->scenario, "A scenario file, or a name of 'stasis list'")
+  CLI::App* command =
+      app->add_subcommand("run", "Runs a scenario, or several, each in a guest, and judges it");
+  options->command = command;
+  command
+      ->add_option("scenario", options->scenarios,
+                   "Scenario files, or names of 'stasis list'; several are run one round after the "
+                   "other")
       ->required();
+  command->add_option("--repeat", options->repeat, "Runs each scenario that many times")
+      ->check(CLI::Range(1, 10000));
+  command
+      ->add_option("--jobs,-j", options->jobs,
+                   "Runs at a time (default: as many as there is room for; never more than this "
+                   "host's CPUs and memory hold)")
+      ->check(CLI::Range(1, 1024));
   AddMachineOptions(command, &options->machine);
   AddSchedulerOptions(command, &options->scheduler);
   command->add_option("--json", options->json, "Writes the result to this file as JSON");
+  command
+      ->add_option("--junit", options->junit,
+                   "Writes the result to this file as JUnit XML, one test case per run")
+      ->envname("XML_OUTPUT_FILE");
+  command->add_flag("--skip-unsupported", options->skip_unsupported,
+                    "Skips a scenario that needs another topology or kernel: neither a usage error "
+                    "nor inconclusive");
   command->footer(
+      "Exit code of several runs: the worst, that is 1 if any failed, else 2, 3, 4 if any had that, "
+      "else 0.\n"
+      "With $TEST_UNDECLARED_OUTPUTS_DIR set (by Bazel) report, result and dumps go there as well.\n"
       "Examples:\n"
       "  stasis run steady\n"
       "  stasis run steady --kernel ~/src/linux --topology 2n4l2c2t --json result.json\n"
       "  stasis run steady --scheduler scx_simple --kernel sched-test\n"
       "  stasis run steady --scheduler ./scx_mine --kernel ~/src/linux -- --verbose\n"
-      "  stasis run my-scenario.toml --append 'sched_verbose' --verbose");
+      "  stasis run my-scenario.toml --append 'sched_verbose' --verbose\n"
+      "  stasis run steady bursty --repeat 5 --jobs 2 --json results.json");
   command->callback([options, invocation] {
     options->scheduler.args = invocation->behind_dashes;
-    invocation->action = [options, invocation] { return Run(*options, *invocation); };
+    invocation->action = [options, invocation] {
+      return NeedsOthers(*options) ? RunMany(*options) : RunOne(*options, *invocation);
+    };
   });
 }
 

@@ -30,6 +30,9 @@ std::string Binary() {
   dup2(pipes[2][1], 2);
   // Dumps only where a test is about them.
   setenv("STASIS_DUMP", "never", 0);
+  // They are the test's own, not those of a run in it.
+  unsetenv("XML_OUTPUT_FILE");
+  unsetenv("TEST_UNDECLARED_OUTPUTS_DIR");
   for (const auto& [name, value] : options.environment) setenv(name.c_str(), value.c_str(), 1);
   if (options.file_size_limit.has_value()) {
     const rlimit limit = {*options.file_size_limit, *options.file_size_limit};
