@@ -89,8 +89,10 @@ class Live {
     stages_.erase(index);
     ++done_;
     Say(absl::StrFormat("%s: %s, %.1f s", runs_[index].Label(),
-                        outcome.state == RunState::kSkipped ? "skipped"
-                                                            : FirstLine(outcome.finding),
+                        outcome.state == RunState::kSkipped ||
+                                outcome.state == RunState::kInterrupted
+                            ? RunStateName(outcome.state)
+                            : FirstLine(outcome.finding),
                         absl::ToDoubleSeconds(outcome.wall)));
     Draw();
   }

@@ -31,7 +31,12 @@ constexpr absl::Duration kTick = absl::Seconds(1);
 sigset_t Watched() {
   sigset_t set;
   sigemptyset(&set);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1}) sigaddset(&set, signal);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1}) {
+    struct sigaction action = {};
+    sigaction(signal, nullptr, &action);
+    // nohup and background shells ignore some signals; that stays so, here and in the children.
+    if (action.sa_handler != SIG_IGN) sigaddset(&set, signal);
+  }
   return set;
 }
 

@@ -49,7 +49,7 @@ struct PoolResult {
 // Each child has a process group of its own and gets SIGTERM when this process dies. SIGINT,
 // SIGTERM, SIGHUP and SIGQUIT to this process go to all children, and no further one is started; a
 // child that is still there `patience` later is killed with its group. SIGUSR1 (a dump, please) is
-// passed on as well. stdin of a child is /dev/null. The signals are blocked in the calling thread
+// passed on as well; a signal that is ignored stays so. stdin of a child is /dev/null. The signals are blocked in the calling thread
 // for the time of the call: one call at a time, from the main thread (a child dies with the thread
 // that made it).
 //

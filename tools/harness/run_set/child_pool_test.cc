@@ -136,6 +136,20 @@ TEST(ChildPoolTest, ChildThatDoesNotHearIsKilledWithItsGroup) {
   if (file != nullptr) fclose(file);
 }
 
+TEST(ChildPoolTest, SignalThatIsIgnoredStaysSo) {
+  signal(SIGHUP, SIG_IGN);
+  const PoolCallbacks callbacks = {
+      .on_error_line = [&](size_t, absl::string_view) { kill(getpid(), SIGHUP); }};
+
+  const auto result = RunChildren({Shell("echo ready >&2; sleep 0.1; kill -HUP $$; exit 5")}, 1,
+                                  callbacks);
+  signal(SIGHUP, SIG_DFL);
+
+  ASSERT_TRUE(result.ok());
+  EXPECT_FALSE(result->interrupted);
+  EXPECT_EQ(result->children[0].exit_code, 5);
+}
+
 TEST(ChildPoolTest, SignalsAreOursAgainAfterwards) {
   ASSERT_TRUE(RunChildren({Shell("true")}, 1, {}).ok());
 

@@ -75,7 +75,7 @@ std::string LastWords(const std::string& error) {
 // A child that left no document.
 Finding FindingWithoutDocument(const ChildResult& child) {
   if (!child.started) {
-    return {Verdict::kError, Layer::kHost, "not started: interrupted before", "", true};
+    return {Verdict::kError, Layer::kHost, "not started", "", true};
   }
   const std::string words = LastWords(child.error);
   if (child.exit_code == kExitInterrupted) {
@@ -125,8 +125,9 @@ constexpr std::pair<RunState, const char*> kSaid[] = {
 std::string Cause(const RunOutcome& outcome) {
   if (outcome.state == RunState::kPass) return "";
   const Finding& finding = outcome.finding;
-  std::string cause =
-      finding.layer == Layer::kNone ? "" : absl::StrCat(LayerName(finding.layer), ": ");
+  const bool of_a_layer =
+      finding.layer != Layer::kNone && outcome.state != RunState::kInterrupted;
+  std::string cause = of_a_layer ? absl::StrCat(LayerName(finding.layer), ": ") : "";
   absl::StrAppend(&cause, finding.what);
   return OneLine(cause, kCauseLength);
 }
@@ -265,8 +266,9 @@ std::string RunSetReport(const std::vector<RunOutcome>& outcomes) {
   size_t shown = 0;
   size_t left_out = 0;
   for (const RunOutcome& outcome : outcomes) {
-    const bool of_interest =
-        outcome.state != RunState::kPass && outcome.state != RunState::kSkipped;
+    const bool of_interest = outcome.state != RunState::kPass &&
+                             outcome.state != RunState::kSkipped &&
+                             outcome.state != RunState::kInterrupted;
     if (!of_interest || outcome.text.empty()) continue;
     if (++shown > kWholeReports) {
       ++left_out;
