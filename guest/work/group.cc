@@ -106,6 +106,8 @@ absl::StatusOr<pid_t> WorkGroup::Fork(uint32_t index) {
 void WorkGroup::RunInChild(uint32_t index, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(0);  // it died before the line above
+  // The kernel names its tasks when it complains of a scheduler ("cpu_spin[45] failed to run").
+  prctl(PR_SET_NAME, fields::NameOf(spec_.kind).c_str());
   prctl(PR_SET_TIMERSLACK, 1UL);      // 50 us by default: that would be the kernel's, not a latency
   struct sigaction action = {};
   action.sa_handler = ExitOnSignal;

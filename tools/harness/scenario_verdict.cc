@@ -27,6 +27,36 @@ bool HostExplainsGaps(const Scenario& scenario, const ScenarioEvidence& evidence
   return true;
 }
 
+// "cpu_spin[45] failed to run for 2.076s": zero if it says something else.
+absl::Duration StalledFor(absl::string_view message) {
+  constexpr absl::string_view kSaid = " failed to run for ";
+  const size_t at = message.find(kSaid);
+  absl::Duration stalled;
+  if (at == absl::string_view::npos ||
+      !absl::ParseDuration(message.substr(at + kSaid.size()), &stalled)) {
+    return absl::ZeroDuration();
+  }
+  return stalled;
+}
+
+// The watchdog counts the guest's time, in which a vCPU that waits for the host runs nobody.
+bool HostExplainsStall(const ScenarioEvidence& evidence) {
+  const std::optional<SchedulerMeasurement>& scheduler = evidence.measurements->scheduler;
+  if (!scheduler.has_value() || !scheduler->end.has_value() ||
+      scheduler->end->kind != SchedulerEndKind::kStall) {
+    return false;
+  }
+  const absl::Duration stalled = StalledFor(scheduler->end->message);
+  const uint64_t to_ns = scheduler->end->at_ns;
+  const uint64_t from_ns = to_ns - std::min<uint64_t>(to_ns, absl::ToInt64Nanoseconds(stalled));
+  CpuSet cpus;
+  for (const WorkerMeasurement& worker : evidence.measurements->workers) {
+    cpus = cpus | worker.cpus_allowed;
+  }
+  return stalled > absl::ZeroDuration() &&
+         evidence.host_delay(cpus, from_ns, to_ns) > (1 - kNoisyShare) * stalled;
+}
+
 absl::Duration WorstDelay(const ScenarioEvidence& evidence) {
   CpuSet cpus;
   for (const WorkerMeasurement& worker : evidence.measurements->workers) {
@@ -48,6 +78,7 @@ bool HostExplains(const Scenario& scenario, const ScenarioEvidence& evidence,
   if (outcome.name == "max_gap" && scenario.expect.max_gap.has_value()) {
     return HostExplainsGaps(scenario, evidence);
   }
+  if (IsOfScheduler(outcome)) return HostExplainsStall(evidence);
   if (outcome.name == "max_spread" || outcome.name == "min_iterations") {
     return HostWasNoisy(evidence);
   }

@@ -37,6 +37,8 @@ struct ScenarioVerdict {
 // The host explains
 //   max_gap     when, of every gap above the limit, no more than the limit is left after the run
 //               delay of the vCPUs that the worker may use, in the window of that gap
+//   scheduler   when the kernel's watchdog ended it for a stall, and all but a tenth of the time that
+//               the task did not run is run delay of some vCPU
 //   max_spread, min_iterations
 //               when some vCPU thread waited for more than a tenth of the run
 // and then the verdict is inconclusive.

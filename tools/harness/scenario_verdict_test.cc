@@ -45,6 +45,18 @@ class ScenarioVerdictTest : public testing::Test {
     evidence_.host_delay = [this](const CpuSet&, uint64_t, uint64_t) { return host_delay_; };
   }
 
+  // The kernel's watchdog ended the scenario's scheduler.
+  void Stall() {
+    scenario_.scheduler = SchedulerSpec{.name = "scx_x"};
+    evidence_.measurements->scheduler = SchedulerMeasurement{.command = "scx_x", .ops = "x"};
+    evidence_.measurements->scheduler->end =
+        SchedulerEnd{.kind = SchedulerEndKind::kStall,
+                     .attached = true,
+                     .at_ns = 12 * kSecond,
+                     .reason = "runnable task stall",
+                     .message = "w[9] failed to run for 2.048s"};
+  }
+
   WorkerMeasurement& worker(int index) { return evidence_.measurements->workers[index]; }
   Finding Judge() { return JudgeScenario(scenario_, evidence_).finding; }
 
@@ -58,6 +70,47 @@ TEST_F(ScenarioVerdictTest, EveryExpectationHeldIsAPass) {
 
   EXPECT_EQ(verdict.finding.verdict, Verdict::kPass) << FirstLine(verdict.finding);
   EXPECT_FALSE(verdict.expectations.empty());
+}
+
+TEST_F(ScenarioVerdictTest, KickedOutSchedulerIsNamedAsTheLayer) {
+  Stall();
+
+  Finding finding = Judge();
+
+  EXPECT_EQ(finding.verdict, Verdict::kFail);
+  EXPECT_EQ(finding.layer, Layer::kScheduler);
+  EXPECT_THAT(finding.what, HasSubstr("runnable task stall: w[9] failed to run for 2.048s"));
+}
+
+TEST_F(ScenarioVerdictTest, StallThatTheHostExplainsIsInconclusive) {
+  Stall();
+  host_delay_ = absl::Milliseconds(1000);
+  EXPECT_EQ(Judge().verdict, Verdict::kFail);
+  host_delay_ = absl::Milliseconds(2000);
+  EXPECT_EQ(Judge().verdict, Verdict::kInconclusive);
+}
+
+TEST_F(ScenarioVerdictTest, HostExplainsNoOtherEndOfAScheduler) {
+  Stall();
+  evidence_.measurements->scheduler->end->kind = SchedulerEndKind::kRuntimeError;
+  host_delay_ = absl::Milliseconds(5000);
+
+  EXPECT_EQ(Judge().verdict, Verdict::kFail);
+}
+
+TEST_F(ScenarioVerdictTest, SchedulerThatNeverAttachedIsALoadFailure) {
+  Stall();
+  evidence_.measurements->scheduler->end->attached = false;
+
+  EXPECT_EQ(Judge().layer, Layer::kSchedulerLoad);
+}
+
+TEST_F(ScenarioVerdictTest, StatedEndOfTheSchedulerPasses) {
+  Stall();
+  scenario_.expect.should_fail = "stall";
+  EXPECT_EQ(Judge().verdict, Verdict::kPass) << FirstLine(Judge());
+  scenario_.expect.should_fail = "runtime_error";
+  EXPECT_EQ(Judge().verdict, Verdict::kFail);
 }
 
 TEST_F(ScenarioVerdictTest, WithoutAResultThereIsNoPass) {
