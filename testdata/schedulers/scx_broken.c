@@ -38,7 +38,8 @@ int main(int argc, char **argv)
 	skel->rodata->fault = fault;
 	if (fault == FAULT_STARVE)
 		strncpy((char *)skel->rodata->victim, argv[2], NAME_LENGTH - 1);
-	else /* starving must outlast the watchdog, a lost task should not take long to be found */
+	/* A lost task should not take long to be found; what is only slow must outlast the watchdog. */
+	if (fault != FAULT_STARVE && fault != FAULT_BURN)
 		skel->struct_ops.broken_ops->timeout_ms = 2000;
 	SCX_OPS_LOAD(skel, broken_ops, scx_broken, uei);
 	link = SCX_OPS_ATTACH(skel, broken_ops, scx_broken);

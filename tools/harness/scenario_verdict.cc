@@ -27,10 +27,11 @@ bool HostExplainsGaps(const Scenario& scenario, const ScenarioEvidence& evidence
   return true;
 }
 
-// "cpu_spin[45] failed to run for 2.076s": zero if it says something else.
+// "cpu_spin[45] failed to run for 2.076s", "watchdog failed to check in for 2.004s": zero if it says
+// something else.
 absl::Duration StalledFor(absl::string_view message) {
-  constexpr absl::string_view kSaid = " failed to run for ";
-  const size_t at = message.find(kSaid);
+  constexpr absl::string_view kSaid = " for ";
+  const size_t at = message.rfind(kSaid);
   absl::Duration stalled;
   if (at == absl::string_view::npos ||
       !absl::ParseDuration(message.substr(at + kSaid.size()), &stalled)) {
