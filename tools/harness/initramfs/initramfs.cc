@@ -237,6 +237,21 @@ absl::Status Builder::Write(const ImageCache::Writer& write) const {
   return write(*compressed);
 }
 
+struct FoundImage {
+  ImageCache::Image image;
+  bool from_cache = false;
+};
+
+absl::StatusOr<FoundImage> FindOrBuild(const Builder& builder, const std::string& directory) {
+  const ImageCache cache(absl::StrCat(directory, "/initramfs"));
+  std::optional<ImageCache::Image> image = cache.Find(builder.key());
+  if (image.has_value()) return FoundImage{*std::move(image), true};
+  auto stored = cache.Store(
+      builder.key(), [&](const ImageCache::Writer& write) { return builder.Write(write); });
+  if (!stored.ok()) return stored.status();
+  return FoundImage{*std::move(stored), false};
+}
+
 const char* Environment(const char* name) {
   const char* value = getenv(name);
   return value != nullptr && *value != '\0' ? value : nullptr;
@@ -252,20 +267,19 @@ absl::StatusOr<InitramfsImage> BuildInitramfs(const InitramfsSpec& spec) {
   Builder builder(spec);
   absl::Status status = builder.Collect();
   if (!status.ok()) return status;
-  const ImageCache cache(
-      absl::StrCat(spec.cache_dir.empty() ? CacheDirectory() : spec.cache_dir, "/initramfs"));
+  const std::string cache = spec.cache_dir.empty() ? CacheDirectory() : spec.cache_dir;
+  absl::StatusOr<FoundImage> found = FindOrBuild(builder, cache);
+  // In the sandbox of a build the user's cache can be read only.
+  const char* scratch = Environment("TEST_TMPDIR");
+  if (!found.ok() && !absl::IsResourceExhausted(found.status()) && scratch != nullptr) {
+    found = FindOrBuild(builder, scratch);
+  }
+  if (!found.ok()) return found.status();
   InitramfsImage result;
   result.modules = builder.modules();
-  std::optional<ImageCache::Image> image = cache.Find(builder.key());
-  result.from_cache = image.has_value();
-  if (!image.has_value()) {
-    auto stored = cache.Store(
-        builder.key(), [&](const ImageCache::Writer& write) { return builder.Write(write); });
-    if (!stored.ok()) return stored.status();
-    image = *std::move(stored);
-  }
-  result.path = image->path;
-  result.size = image->size;
+  result.from_cache = found->from_cache;
+  result.path = found->image.path;
+  result.size = found->image.size;
   return result;
 }
 

@@ -40,7 +40,8 @@ struct InitramfsImage {
 // equal inputs give equal bytes. Safe with other processes building the same image.
 // Errors: NotFound (agent, busybox, included file or required module: which, and what to do),
 // FailedPrecondition (modules that cannot be unpacked), ResourceExhausted (disk full, with the
-// room needed), else errno with the path. No partial file stays behind.
+// room needed), else errno with the path. No partial file stays behind. A cache that cannot be
+// written (a build's sandbox shows it read only) is replaced by $TEST_TMPDIR where that is set.
 absl::StatusOr<InitramfsImage> BuildInitramfs(const InitramfsSpec& spec);
 
 // $STASIS_AGENT, else the runfiles of this program, else beside it or in ../lib/stasis.

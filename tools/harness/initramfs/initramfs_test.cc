@@ -224,5 +224,22 @@ TEST(FindAgentBinaryTest, WrongVariableIsNamed) {
   EXPECT_TRUE(absl::StrContains(agent.status().message(), "/nowhere/agent"));
 }
 
+TEST_F(InitramfsTest, CacheThatCannotBeWrittenIsReplacedByTheTestsOwnFolder) {
+  spec_.cache_dir = "/proc/self/nothing";
+  setenv("TEST_TMPDIR", dir_.c_str(), 1);
+
+  const auto first = BuildInitramfs(spec_);
+  const auto second = BuildInitramfs(spec_);
+  unsetenv("TEST_TMPDIR");
+  const auto without = BuildInitramfs(spec_);
+
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_TRUE(absl::StartsWith(first->path, absl::StrCat(dir_, "/initramfs/"))) << first->path;
+  EXPECT_EQ(Unpack(first->path).count("init"), 1u);
+  ASSERT_TRUE(second.ok());
+  EXPECT_TRUE(second->from_cache);
+  EXPECT_FALSE(without.ok());
+}
+
 }  // namespace
 }  // namespace stasis
