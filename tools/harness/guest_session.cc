@@ -25,7 +25,6 @@ namespace stasis {
 namespace {
 
 constexpr absl::Duration kTick = absl::Seconds(1);
-constexpr absl::Duration kNoisePeriod = absl::Milliseconds(100);
 constexpr size_t kSerialSource = 0;
 constexpr size_t kHvc0Source = 1;
 constexpr int64_t kPanicTicks = 5;
@@ -389,7 +388,7 @@ void GuestSession::SampleNoise() {
     if (!schedule.has_value()) return;  // a host without schedstats: no noise is known
     sample.push_back(*schedule);
   }
-  noise_.AddSample(MonotonicNow(), std::move(sample));
+  noise_.AddSample(MonotonicNow(), std::move(sample), ReadThreadSchedule(gettid()));
 }
 
 void GuestSession::End(EndCause cause, std::string detail) {
@@ -406,7 +405,7 @@ absl::StatusOr<GuestEndFacts> GuestSession::Run() {
   loop_->AddTimer(
       kTick, [this] { OnTick(); }, /*repeat=*/true);
   loop_->AddTimer(
-      kNoisePeriod,
+      HostNoise::kPeriod,
       [this] {
         if (phase_ == GuestPhase::kRunning) SampleNoise();
       },

@@ -51,8 +51,18 @@ std::optional<ThreadSchedule> ReadThreadSchedule(pid_t thread_id) {
   return schedule;
 }
 
-void HostNoise::AddSample(absl::Time time, std::vector<ThreadSchedule> vcpus) {
-  samples_.push_back({time, std::move(vcpus)});
+void HostNoise::AddSample(absl::Time time, std::vector<ThreadSchedule> vcpus,
+                          std::optional<ThreadSchedule> sampler) {
+  absl::Duration stopped;
+  if (!samples_.empty() && sampler.has_value() && samples_.back().sampler.has_value()) {
+    const Sample& before = samples_.back();
+    const absl::Duration late = time - before.time - kPeriod;
+    const absl::Duration busy = sampler->ran + sampler->run_delay -
+                                (before.sampler->ran + before.sampler->run_delay);
+    // Less than that is what timers and reading the samples cost.
+    if (late - busy > kPeriod / 2) stopped = late - busy;
+  }
+  samples_.push_back({time, std::move(vcpus), sampler, stopped});
 }
 
 absl::Duration HostNoise::DelayOf(size_t vcpu, absl::Time from, absl::Time to) const {
@@ -66,7 +76,14 @@ absl::Duration HostNoise::DelayOf(size_t vcpu, absl::Time from, absl::Time to) c
   if (first >= last || vcpu >= first->vcpus.size() || vcpu >= last->vcpus.size()) {
     return absl::ZeroDuration();
   }
-  return last->vcpus[vcpu].run_delay - first->vcpus[vcpu].run_delay;
+  // Who waited while the host stood still has that in his run delay already.
+  absl::Duration delay;
+  for (auto at = std::next(first); at <= last; ++at) {
+    const auto before = std::prev(at);
+    if (vcpu >= before->vcpus.size() || vcpu >= at->vcpus.size()) continue;
+    delay += std::max(at->vcpus[vcpu].run_delay - before->vcpus[vcpu].run_delay, at->stopped);
+  }
+  return delay;
 }
 
 absl::Duration HostNoise::MaxDelay(absl::Time from, absl::Time to) const {

@@ -70,6 +70,40 @@ TEST(HostNoiseTest, WindowOverAllSamplesGivesTheWholeDelay) {
   EXPECT_EQ(noise.MaxDelay(At(0), At(100)), absl::Milliseconds(10));
 }
 
+// Two samples of an idle vCPU, two seconds apart, between which the sampler did `ran` and `waited`.
+HostNoise LateBy2s(absl::Duration ran, absl::Duration waited, absl::Duration vcpu_waited) {
+  HostNoise noise;
+  noise.AddSample(At(0), {{}}, ThreadSchedule{});
+  noise.AddSample(At(100), {{}}, ThreadSchedule{});
+  noise.AddSample(At(2200), {{absl::ZeroDuration(), vcpu_waited}}, ThreadSchedule{ran, waited});
+  return noise;
+}
+
+TEST(HostNoiseTest, HostThatStoodStillDelaysAVcpuThatRan) {
+  HostNoise noise = LateBy2s(absl::Milliseconds(1), absl::Milliseconds(1), absl::ZeroDuration());
+
+  EXPECT_EQ(noise.DelayOf(0, At(500), At(1500)), absl::Milliseconds(1998));
+  EXPECT_EQ(noise.DelayOf(0, At(0), At(100)), absl::ZeroDuration());
+}
+
+TEST(HostNoiseTest, DelayWhileTheHostStoodStillIsNotCountedTwice) {
+  HostNoise noise = LateBy2s(absl::ZeroDuration(), absl::ZeroDuration(), absl::Milliseconds(2050));
+
+  EXPECT_EQ(noise.DelayOf(0, At(0), At(3000)), absl::Milliseconds(2050));
+}
+
+TEST(HostNoiseTest, SamplerThatWaitedForACpuExplainsItsLateness) {
+  HostNoise noise = LateBy2s(absl::ZeroDuration(), absl::Milliseconds(1990), absl::ZeroDuration());
+
+  EXPECT_EQ(noise.DelayOf(0, At(0), At(3000)), absl::ZeroDuration());
+}
+
+TEST(HostNoiseTest, SamplerThatWasAtWorkExplainsItsLateness) {
+  HostNoise noise = LateBy2s(absl::Milliseconds(1990), absl::ZeroDuration(), absl::ZeroDuration());
+
+  EXPECT_EQ(noise.DelayOf(0, At(0), At(3000)), absl::ZeroDuration());
+}
+
 TEST(HostNoiseTest, WithoutSamplesThereIsNoDelay) {
   HostNoise noise;
 
