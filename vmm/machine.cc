@@ -362,7 +362,8 @@ VcpuSnapshot KvmMachine::SnapshotOf(const VcpuThread& vcpu, const FreezeReport& 
                         .last_exit = vcpu.last_exit()};
   const VcpuState* state = snapshot.parked ? vcpu.state() : nullptr;
   if (state == nullptr) {
-    snapshot.unavailable = snapshot.parked ? "the vCPU's thread has not started, or has ended"
+    snapshot.unavailable = snapshot.parked ? "the vCPU's thread has not started, or has ended, or "
+                                             "did not read its registers in time"
                                            : "the vCPU did not stand still in time";
     const Arch::VcpuNotes notes = arch_->DescribeVcpu(*arch_->NewVcpuState(), vcpu.index());
     snapshot.prstatus = notes.prstatus;

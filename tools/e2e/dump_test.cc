@@ -289,7 +289,7 @@ exit 0
   EXPECT_THAT(run.output, StartsWith("rounds ")) << run.error;
   EXPECT_THAT(run.error, HasSubstr("\n0\n")) << "the kernel complained";
   const nlohmann::json result = Result();
-  EXPECT_EQ(result["freezes"]["count"], kCycles) << result["freezes"];
+  EXPECT_GE(result["freezes"]["count"], kCycles) << result["freezes"];
   EXPECT_EQ(result["freezes"]["incomplete"], 0);
   for (const nlohmann::json& disk : result["disks"]) EXPECT_EQ(disk["io_errors"], 0) << disk;
   std::cout << run.output << "freezes: " << result["freezes"] << std::endl;

@@ -94,6 +94,7 @@ json FreezeJson(const MachineSnapshot& snapshot) {
   const FreezeLatencies& all = snapshot.latencies;
   return {{"number", report.number},
           {"latency_ns", absl::ToInt64Nanoseconds(report.latency)},
+          {"capture_latency_ns", absl::ToInt64Nanoseconds(report.capture_latency)},
           {"deadline_ns", absl::ToInt64Nanoseconds(report.deadline)},
           {"latencies",
            {{"count", all.count},

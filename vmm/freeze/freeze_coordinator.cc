@@ -43,7 +43,6 @@ FreezeReport FreezeCoordinator::Freeze() {
   if (holders_++ == 0) {
     report_ = Rendezvous();
     Remember(report_.latency);
-    if (hooks_.after_freeze) hooks_.after_freeze(report_);
   }
   return report_;
 }
@@ -92,7 +91,24 @@ FreezeReport FreezeCoordinator::Rendezvous() {
                                 .last_exit = participant.last_exit(),
                                 .kernel_stack = KernelStack(participant.thread_id())});
   }
+  if (hooks_.after_freeze) hooks_.after_freeze(report);
+  for (FreezeParticipant* participant : participants_) participant->RequestCapture();
+  absl::Time now = report.frozen;
+  while (true) {
+    const uint32_t seen = parked_.value();
+    if (AllCaptured(report) || now >= deadline) break;
+    parked_.Wait(seen, deadline - now);
+    now = MonotonicNow();
+  }
+  report.capture_latency = now - report.requested;
   return report;
+}
+
+bool FreezeCoordinator::AllCaptured(const FreezeReport& report) const {
+  for (size_t i = 0; i < participants_.size(); ++i) {
+    if (report.participants[i].parked && !participants_[i]->IsCaptured(epoch_)) return false;
+  }
+  return true;
 }
 
 bool FreezeCoordinator::TakeAttendance(FreezeReport& report) {

@@ -41,7 +41,8 @@ struct FreezeReport {
   uint64_t number = 0;   // of freezes of this coordinator, from 1
   absl::Time requested;  // CLOCK_MONOTONIC, as `frozen`
   absl::Time frozen;     // the last participant parked, or the deadline passed
-  absl::Duration latency;
+  absl::Duration latency;   // F12
+  absl::Duration capture_latency;  // from the request until each that parked had kept its state
   absl::Duration deadline;  // that was given
   std::vector<FreezeAttendance> participants;
   std::vector<FreezeAbsentee> absentees;
@@ -60,8 +61,8 @@ struct FreezeLatencies {
 
 class FreezeCoordinator {
  public:
-  // What is done while everybody stands still: `after_freeze` right after the rendezvous,
-  // `before_thaw` right before the first one goes on (F9). With the coordinator's lock held.
+  // What is done while everybody stands still: `after_freeze` as soon as all have parked, maybe
+  // before all have kept their state, `before_thaw` right before the first one goes on (F9). With the coordinator's lock held.
   struct Hooks {
     std::function<void(const FreezeReport&)> after_freeze;
     std::function<void(const FreezeReport&)> before_thaw;
@@ -80,7 +81,7 @@ class FreezeCoordinator {
   void Thaw();
   bool frozen() const;
 
-  // From a participant, on any thread: it has parked.
+  // From a participant, on any thread: it has parked, or kept its state.
   void NotifyParked() { parked_.Notify(); }
 
   FreezeLatencies latencies() const;
@@ -94,6 +95,7 @@ class FreezeCoordinator {
   // Marks who is parked by now. True when nobody is missing any more, but for device workers whose
   // time is over.
   bool TakeAttendance(FreezeReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool AllCaptured(const FreezeReport& report) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Remember(absl::Duration latency) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const FreezeOptions options_;

@@ -135,6 +135,54 @@ TEST(FreezeCoordinatorTest, F5_ReadsWhatTheThreadWroteBeforeItParked) {
   }
 }
 
+// Stands still at once and keeps its state a little later, on a thread of its own.
+class SlowToCapture : public FakeParticipant {
+ public:
+  using FakeParticipant::FakeParticipant;
+  bool IsCaptured(uint64_t) const override { return captured_.load(std::memory_order_acquire); }
+  void Capture() { captured_.store(true, std::memory_order_release); }
+
+ private:
+  std::atomic<bool> captured_{false};
+};
+
+TEST(FreezeCoordinatorTest, F5_F12_StateIsWaitedForBehindTheLatencyOfParking) {
+  FreezeCoordinator coordinator;
+  SlowToCapture slow("vcpu0", ParticipantKind::kVcpu, nullptr);
+  bool captured_at_clock = true;
+  coordinator.Add(&slow);
+  coordinator.set_hooks({.after_freeze =
+                             [&](const FreezeReport& report) {
+                               captured_at_clock = slow.IsCaptured(report.number);
+                             },
+                         .before_thaw = nullptr});
+  std::thread later([&] {
+    usleep(20000);
+    slow.Capture();
+    coordinator.NotifyParked();
+  });
+
+  const FreezeReport report = coordinator.Freeze();
+  const bool captured = slow.IsCaptured(report.number);
+  later.join();
+
+  EXPECT_TRUE(report.complete());
+  EXPECT_TRUE(captured);
+  EXPECT_FALSE(captured_at_clock) << "the guest's clock was read late";
+  EXPECT_GT(report.capture_latency, report.latency);
+}
+
+TEST(FreezeCoordinatorTest, F7_StateThatNeverComesEndsAtTheDeadline) {
+  FreezeCoordinator coordinator(kShort);
+  SlowToCapture stuck("vcpu0", ParticipantKind::kVcpu, nullptr);
+  coordinator.Add(&stuck);
+
+  const FreezeReport report = coordinator.Freeze();
+
+  EXPECT_TRUE(report.complete());
+  EXPECT_GE(report.capture_latency, kShort.deadline);
+}
+
 TEST(FreezeCoordinatorTest, F6_ParticipantThatParksLateWakesTheCoordinator) {
   FreezeCoordinator coordinator;
   FakeParticipant slow("slow", ParticipantKind::kVcpu, nullptr);

@@ -30,6 +30,11 @@ class FreezeParticipant {
   // True once it is parked for `epoch` (acquire, F5), or has no thread that could touch the guest.
   // It tells the coordinator by FreezeCoordinator::NotifyParked.
   virtual bool IsParked(uint64_t epoch) const = 0;
+  // Asks one that is parked to keep its own state, on its own thread (F5). It comes once all have
+  // parked, so that reading registers delays nobody's stop.
+  virtual void RequestCapture() {}
+  // True once it has (acquire); it tells by NotifyParked, too.
+  virtual bool IsCaptured(uint64_t epoch) const { return IsParked(epoch); }
   // Lets it go on where it was (F10).
   virtual void Unpark() = 0;
 

@@ -70,7 +70,7 @@ void VcpuThread::RequestPark(uint64_t epoch) {
   uint32_t old = control_.load(std::memory_order_relaxed);
   // Epoch and flag in one store, so that nobody can park for an epoch that has not begun.
   while (!control_.compare_exchange_weak(
-      old, static_cast<uint32_t>(epoch << kEpochShift) | (old & kFlags) | kPark,
+      old, static_cast<uint32_t>(epoch << kEpochShift) | (old & kFlags & ~kCapture) | kPark,
       std::memory_order_seq_cst)) {
   }
   LeaveGuest();
@@ -82,21 +82,30 @@ void VcpuThread::Signal() {
   if (thread_id != 0) KickThread(thread_id);
 }
 
-bool VcpuThread::IsParked(uint64_t epoch) const {
+bool VcpuThread::HasReached(const std::atomic<uint32_t>& reached, uint64_t epoch) const {
   // Before its start and behind its end it has no thread to touch anything with (F11).
   if (!started_.load(std::memory_order_seq_cst)) return true;
   if (finished_.load(std::memory_order_acquire)) return true;
-  return parked_epoch_.load(std::memory_order_acquire) ==
+  return reached.load(std::memory_order_acquire) ==
          static_cast<uint32_t>(epoch << kEpochShift) >> kEpochShift;
 }
 
+bool VcpuThread::IsParked(uint64_t epoch) const { return HasReached(parked_epoch_, epoch); }
+
+bool VcpuThread::IsCaptured(uint64_t epoch) const { return HasReached(captured_epoch_, epoch); }
+
+void VcpuThread::RequestCapture() {
+  control_.fetch_or(kCapture, std::memory_order_seq_cst);
+  FutexWakeAll(control_);
+}
+
 void VcpuThread::Unpark() {
-  control_.fetch_and(~kPark, std::memory_order_seq_cst);
+  control_.fetch_and(~(kPark | kCapture), std::memory_order_seq_cst);
   FutexWakeAll(control_);
 }
 
 const VcpuState* VcpuThread::state() const {
-  return parked_epoch_.load(std::memory_order_acquire) == kNobody ? nullptr : slot_.get();
+  return captured_epoch_.load(std::memory_order_acquire) == kNobody ? nullptr : slot_.get();
 }
 
 std::string VcpuThread::name() const { return absl::StrCat("vcpu", index_); }
@@ -164,18 +173,26 @@ void VcpuThread::FinishAccess() {
 
 void VcpuThread::StandStill() {
   FinishAccess();
-  if (callbacks_.read_state) callbacks_.read_state(*vcpu_, slot_.get());
+  bool captured = false;
+  auto publish = [this](std::atomic<uint32_t>* reached, uint32_t epoch) {
+    if (reached->load(std::memory_order_relaxed) == epoch) return;
+    reached->store(epoch, std::memory_order_release);
+    if (callbacks_.on_parked) callbacks_.on_parked();
+  };
   while (true) {
     const uint32_t control = control_.load(std::memory_order_seq_cst);
     if ((control & kStop) != 0 || MayRun(control)) break;
     const uint32_t epoch = control >> kEpochShift;
-    if (parked_epoch_.load(std::memory_order_relaxed) != epoch) {
-      parked_epoch_.store(epoch, std::memory_order_release);  // F5
-      if (callbacks_.on_parked) callbacks_.on_parked();
+    publish(&parked_epoch_, epoch);
+    if ((control & kCapture) != 0) {
+      if (!captured && callbacks_.read_state) callbacks_.read_state(*vcpu_, slot_.get());
+      captured = true;
+      publish(&captured_epoch_, epoch);  // F5
     }
     FutexWait(control_, control, absl::InfiniteDuration());  // F6
   }
   parked_epoch_.store(kNobody, std::memory_order_relaxed);
+  captured_epoch_.store(kNobody, std::memory_order_relaxed);
 }
 
 void VcpuThread::Fail(MachineEnd end) {

@@ -43,9 +43,9 @@ class VcpuThread : public FreezeParticipant {
     std::function<void(const MachineEnd& end)> on_fatal;
     // Registers of a vCPU as text for a fatal end; called on the vCPU thread.
     std::function<std::string(const kvm::Vcpu&)> describe_registers;
-    // On the vCPU thread, standing still: keeps the vCPU's state in the slot (F5).
+    // On the vCPU thread, parked: keeps the vCPU's state in the slot (F5).
     std::function<void(const kvm::Vcpu&, VcpuState* slot)> read_state;
-    // On the vCPU thread: it is parked, or at its end.
+    // On the vCPU thread: it is parked, or has kept its state, or is at its end.
     std::function<void()> on_parked;
   };
 
@@ -64,7 +64,7 @@ class VcpuThread : public FreezeParticipant {
   int index() const { return index_; }
   const kvm::Vcpu& vcpu() const { return *vcpu_; }
   VcpuStats stats() const;
-  // The state that the thread kept when it came to stand still. Null unless it stands still now;
+  // The state that the thread kept once it stood still. Null unless it stands still now and has;
   // valid until the thaw.
   const VcpuState* state() const;
 
@@ -78,17 +78,21 @@ class VcpuThread : public FreezeParticipant {
   void Signal() override;
   void SignalAgain() override { Signal(); }
   bool IsParked(uint64_t epoch) const override;
+  void RequestCapture() override;
+  bool IsCaptured(uint64_t epoch) const override;
   void Unpark() override;
   pid_t thread_id() const override { return thread_id_.load(std::memory_order_relaxed); }
   std::string last_exit() const override;
 
  private:
+  bool HasReached(const std::atomic<uint32_t>& reached, uint64_t epoch) const;
   // control_: flags, and above them the epoch of the last freeze that asked.
   static constexpr uint32_t kStop = 1;
   static constexpr uint32_t kPark = 2;
   static constexpr uint32_t kHold = 4;
-  static constexpr uint32_t kFlags = 7;
-  static constexpr int kEpochShift = 3;
+  static constexpr uint32_t kCapture = 8;
+  static constexpr uint32_t kFlags = 15;
+  static constexpr int kEpochShift = 4;
 
   void Main();
   // Enters the guest once and handles the exit.
@@ -114,6 +118,7 @@ class VcpuThread : public FreezeParticipant {
   // Of the epoch in control_, while it stands still; kNobody while it runs.
   static constexpr uint32_t kNobody = ~uint32_t{0};
   std::atomic<uint32_t> parked_epoch_{kNobody};
+  std::atomic<uint32_t> captured_epoch_{kNobody};  // the same, once the slot holds its state
   std::atomic<bool> started_{false};
   std::atomic<bool> finished_{false};
   std::atomic<pid_t> thread_id_{0};
