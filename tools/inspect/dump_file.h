@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
+#include "tools/inspect/memory_image.h"
 #include "vmm/boot/mapping.h"
 
 namespace stasis {
@@ -29,7 +30,7 @@ struct DumpSegment {
 };
 
 // Constant after Open, so any thread. Everything that the file says is checked before it is used.
-class DumpFile {
+class DumpFile : public MemoryImage {
  public:
   // Errors, with the path: errno of open and mmap; InvalidArgument for what is no ELF core file or
   // is cut short. A core file of another program opens, and has no facts().
@@ -41,12 +42,8 @@ class DumpFile {
   uint64_t file_bytes() const { return mapping_.bytes().size(); }
   // The JSON of the STASIS note; null without one that this program knows.
   const nlohmann::json& facts() const { return facts_; }
-  // The guest kernel's own text; empty without.
-  absl::string_view vmcoreinfo() const { return vmcoreinfo_; }
-
-  // Copies guest-physical memory. False, and nothing is promised of `to`, when a part of it is not
-  // in the file.
-  bool ReadPhysical(uint64_t address, void* to, size_t length) const;
+  absl::string_view vmcoreinfo() const override { return vmcoreinfo_; }
+  bool ReadPhysical(uint64_t address, void* to, size_t length) const override;
 
  private:
   explicit DumpFile(std::string path) : path_(std::move(path)) {}

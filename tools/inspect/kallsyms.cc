@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "vmm/dump/vmcoreinfo.h"
 
 namespace stasis {
@@ -33,7 +34,7 @@ std::string ReadUpTo(const KernelMemory& memory, uint64_t address, uint64_t leng
 }  // namespace
 
 absl::StatusOr<Kallsyms> Kallsyms::Load(const KernelMemory& memory) {
-  const absl::string_view info = memory.dump().vmcoreinfo();
+  const absl::string_view info = memory.image().vmcoreinfo();
   const auto names = dump::VmcoreInfoSymbol(info, "kallsyms_names");
   const auto number = dump::VmcoreInfoSymbol(info, "kallsyms_num_syms");
   const auto tokens = dump::VmcoreInfoSymbol(info, "kallsyms_token_table");
@@ -110,9 +111,23 @@ std::string Kallsyms::Name(size_t index) const {
   return name.empty() ? name : name.substr(1);  // the type comes first
 }
 
+// Name(index) == name, without making the text: most differ in the first token.
+bool Kallsyms::HasName(size_t index, absl::string_view name) const {
+  bool is_type = true;  // the first character
+  for (size_t i = 0; i < name_lengths_[index]; ++i) {
+    absl::string_view token = tokens_[static_cast<uint8_t>(names_[name_starts_[index] + i])];
+    if (is_type && !token.empty()) {
+      token.remove_prefix(1);
+      is_type = false;
+    }
+    if (!absl::ConsumePrefix(&name, token)) return false;
+  }
+  return name.empty();
+}
+
 std::optional<uint64_t> Kallsyms::Address(absl::string_view name) const {
   for (size_t i = 0; i < addresses_.size(); ++i) {
-    if (Name(i) == name) return addresses_[i];
+    if (HasName(i, name)) return addresses_[i];
   }
   return std::nullopt;
 }

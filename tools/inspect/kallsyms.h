@@ -42,6 +42,7 @@ class Kallsyms {
  private:
   Kallsyms() = default;
   std::string Name(size_t index) const;
+  bool HasName(size_t index, absl::string_view name) const;
   // False without _stext and _etext.
   bool FindText();
 

@@ -62,7 +62,7 @@ absl::StatusOr<Kallsyms> Kallsyms::LoadVmlinux(const std::string& path,
       gelf_getehdr(elf.get(), &header) == nullptr) {
     return bad("no ELF file; expected the vmlinux that the kernel's image was made from");
   }
-  const auto of_dump = dump::VmcoreInfoValue(memory.dump().vmcoreinfo(), "BUILD-ID");
+  const auto of_dump = dump::VmcoreInfoValue(memory.image().vmcoreinfo(), "BUILD-ID");
   const std::string of_file = BuildId(elf.get());
   if (of_dump.has_value() && !of_file.empty() && *of_dump != of_file) {
     return bad(absl::StrCat("another kernel's: its build ID is ", of_file, ", the dump's kernel has ",

@@ -16,8 +16,8 @@ constexpr int kBitsPerLevel = 9;
 
 }  // namespace
 
-KernelMemory::KernelMemory(const DumpFile* dump) : dump_(dump) {
-  const absl::string_view info = dump->vmcoreinfo();
+KernelMemory::KernelMemory(const MemoryImage* image) : image_(image) {
+  const absl::string_view info = image->vmcoreinfo();
   if (const auto base = dump::VmcoreInfoNumber(info, "phys_base")) {
     phys_base_ = static_cast<uint64_t>(*base);
   }
@@ -42,7 +42,7 @@ std::optional<uint64_t> KernelMemory::Translate(uint64_t address) const {
     const int shift = 12 + (level - 1) * kBitsPerLevel;
     const uint64_t index = (address >> shift) & ((1 << kBitsPerLevel) - 1);
     uint64_t entry;
-    if (!dump_->ReadPhysical(table + 8 * index, &entry, sizeof(entry))) return std::nullopt;
+    if (!image_->ReadPhysical(table + 8 * index, &entry, sizeof(entry))) return std::nullopt;
     if ((entry & kPresent) == 0) return std::nullopt;
     const uint64_t within = (uint64_t{1} << shift) - 1;
     // Large pages stand in the second and third level.
@@ -59,7 +59,7 @@ bool KernelMemory::Read(uint64_t address, void* to, size_t length) const {
   while (length > 0) {
     const size_t count = std::min<size_t>(length, kPageBytes - address % kPageBytes);
     const std::optional<uint64_t> physical = Translate(address);
-    if (!physical.has_value() || !dump_->ReadPhysical(*physical, target, count)) return false;
+    if (!physical.has_value() || !image_->ReadPhysical(*physical, target, count)) return false;
     address += count;
     target += count;
     length -= count;

@@ -1,4 +1,4 @@
-// KernelMemory: the memory of a dumped x86_64 Linux kernel by its own virtual addresses.
+// KernelMemory: the memory of an x86_64 Linux kernel by its own virtual addresses.
 #ifndef STASIS_TOOLS_INSPECT_KERNEL_MEMORY_H_
 #define STASIS_TOOLS_INSPECT_KERNEL_MEMORY_H_
 
@@ -6,20 +6,20 @@
 #include <cstdint>
 #include <optional>
 
-#include "tools/inspect/dump_file.h"
+#include "tools/inspect/memory_image.h"
 
 namespace stasis {
 
 // The kernel image is mapped linearly (phys_base of VMCOREINFO); all else goes through the page
-// tables at swapper_pg_dir, with 4 or 5 levels and huge pages. Constant; `dump` outlives it.
+// tables at swapper_pg_dir, with 4 or 5 levels and huge pages. Constant; `image` outlives it.
 class KernelMemory {
  public:
-  explicit KernelMemory(const DumpFile* dump);
+  explicit KernelMemory(const MemoryImage* image);
 
   // Without VMCOREINFO nothing can be translated.
   bool usable() const { return phys_base_.has_value(); }
   uint64_t kaslr_offset() const { return kaslr_offset_; }
-  const DumpFile& dump() const { return *dump_; }
+  const MemoryImage& image() const { return *image_; }
 
   // Nothing for an address that is not mapped.
   std::optional<uint64_t> Translate(uint64_t address) const;
@@ -32,7 +32,7 @@ class KernelMemory {
   }
 
  private:
-  const DumpFile* const dump_;
+  const MemoryImage* const image_;
   std::optional<uint64_t> phys_base_;
   std::optional<uint64_t> page_tables_;  // physical
   int levels_ = 4;

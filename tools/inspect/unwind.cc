@@ -80,7 +80,7 @@ OrcType TypeOf(uint16_t flags, bool from_6_4) {
 Unwinder::Unwinder(const KernelMemory* memory, const Kallsyms* symbols)
     : memory_(*memory),
       symbols_(*symbols),
-      types_from_6_4_(TypesFrom64(memory->dump().vmcoreinfo())) {
+      types_from_6_4_(TypesFrom64(memory->image().vmcoreinfo())) {
   const auto ips = symbols->Address("__start_orc_unwind_ip");
   const auto ips_end = symbols->Address("__stop_orc_unwind_ip");
   const auto table = symbols->Address("__start_orc_unwind");

@@ -33,6 +33,7 @@ void AddShellCommand(CLI::App* app, Invocation* invocation);
 void AddListCommand(CLI::App* app, Invocation* invocation);
 void AddDoctorCommand(CLI::App* app, Invocation* invocation);
 void AddDumpCommand(CLI::App* app, Invocation* invocation);
+void AddDumpSchedulerCommands(CLI::App* dump, Invocation* invocation);  // below 'dump'
 void AddKernelCommand(CLI::App* app, Invocation* invocation);
 void AddFreezeCommand(CLI::App* app, Invocation* invocation);
 void AddCompareCommand(CLI::App* app, Invocation* invocation);

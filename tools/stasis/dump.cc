@@ -148,6 +148,7 @@ void AddDumpCommand(CLI::App* app, Invocation* invocation) {
   AddPart(dump, invocation, "timeline", "What happened when", &DumpText::Timeline, true);
   AddPart(dump, invocation, "notes", "The notes and memory segments of the file", &DumpText::Notes,
           false);
+  AddDumpSchedulerCommands(dump, invocation);
   AddMemory(dump, invocation);
   AddJson(dump, invocation);
   AddDiff(dump, invocation);

@@ -1,0 +1,32 @@
+// What `stasis dump tasks|runqueues|scx|cgroups` prints.
+#ifndef STASIS_TOOLS_INSPECT_SCHEDULER_TEXT_H_
+#define STASIS_TOOLS_INSPECT_SCHEDULER_TEXT_H_
+
+#include <optional>
+#include <string>
+
+#include "tools/inspect/scheduler_view.h"
+
+namespace stasis {
+
+struct TaskFilter {
+  std::optional<int> cpu;
+  std::string states;  // any of these letters; empty: all
+  std::string cgroup;  // this one and those below it; empty: all
+};
+
+// Tables that end in a newline. Text of the guest is made printable.
+std::string TasksText(const SchedulerView& view, const TaskFilter& filter);
+std::string RunqueuesText(const SchedulerView& view, const TaskFilter& filter);
+std::string ScxText(const SchedulerView& view);
+std::string CgroupsText(const SchedulerView& view);
+
+// One line about the task that has waited longest, for a summary; empty when none waits for
+// kWorthTelling.
+std::string LongestWaitText(const SchedulerView& view);
+
+inline constexpr uint64_t kWorthTellingNs = 100'000'000;
+
+}  // namespace stasis
+
+#endif  // STASIS_TOOLS_INSPECT_SCHEDULER_TEXT_H_

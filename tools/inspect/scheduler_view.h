@@ -1,0 +1,87 @@
+// SchedulerView: what a Linux kernel's scheduler was doing, read from its memory alone (rule D5).
+#ifndef STASIS_TOOLS_INSPECT_SCHEDULER_VIEW_H_
+#define STASIS_TOOLS_INSPECT_SCHEDULER_VIEW_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nlohmann/json.hpp"
+#include "tools/inspect/kernel.h"
+
+namespace stasis {
+
+// A task (a thread). Numbers that this kernel does not keep are nothing.
+struct TaskView {
+  uint64_t address = 0;
+  int pid = 0;
+  int tgid = 0;
+  std::string comm;
+  char state = '?';  // as ps(1) has it: R S D T t X Z P I, or N for one that is not yet woken
+  int cpu = -1;      // where it runs, or ran last
+  bool on_cpu = false;
+  bool queued = false;  // on a runqueue, running or waiting
+  std::string policy;   // "normal", "fifo", "rr", "batch", "idle", "deadline", "ext"
+  int nice = 0;
+  int rt_priority = 0;
+  std::string cpus_allowed;  // "0-3"
+  std::string cgroup;        // "/left"; of the default hierarchy
+  std::optional<uint64_t> vruntime_ns;
+  std::optional<uint64_t> deadline_ns;  // in virtual time, since EEVDF (6.6)
+  std::optional<uint64_t> slice_ns;
+  std::optional<int64_t> lag_ns;
+  std::optional<uint64_t> run_ns;        // in all
+  std::optional<uint64_t> run_delay_ns;  // in all, without the present wait
+  // How long it has been waiting for a CPU by its runqueue's clock. Of a task that is queued and
+  // does not run; the kernel forgets it when it moves the task to another CPU.
+  std::optional<uint64_t> waiting_ns;
+  // Of a task of a sched_ext scheduler.
+  std::optional<std::string> queue;       // where it waits: "local", "global", "0x1234", "none"
+  std::optional<uint64_t> queue_waiting_jiffies;  // since it became runnable
+};
+
+struct RunqueueView {
+  int cpu = 0;
+  bool online = false;
+  uint64_t clock_ns = 0;
+  uint64_t running = 0;  // tasks on it, the current one included, but for the idle task
+  // By class; nothing where the kernel has no such class.
+  std::optional<uint64_t> fair, rt, deadline, ext;
+  uint64_t switches = 0;
+  int current_pid = 0;
+  std::string current_comm;
+  std::optional<bool> tick_stopped;
+  std::optional<uint64_t> bypassing;  // sched_ext has fallen back to the kernel's own order
+};
+
+struct ScxView {
+  bool built_in = false;  // the kernel has sched_ext
+  std::string state;      // "disabled", "enabling", "enabled", "disabling"
+  std::string ops;        // name of the scheduler that is, or was last, loaded
+  std::optional<uint64_t> exit_kind;
+  std::string exit_reason;
+  std::string exit_message;
+};
+
+struct SchedulerView {
+  std::vector<RunqueueView> runqueues;
+  std::vector<TaskView> tasks;  // the longest waiting first, then the running, then the rest by pid
+  ScxView scx;
+  std::vector<std::string> unavailable;  // what this kernel does not have, or what was cut
+};
+
+// Most tasks that are read; the kernel's default for pid_max.
+inline constexpr size_t kMostViewedTasks = 32768;
+
+// The guest stands still, or what is read may be torn. Never fails: lists that lead in circles or
+// nowhere end, and that is said.
+SchedulerView ReadScheduler(const Kernel& kernel);
+
+// The member `scheduler` of a dump (docs/dump-format.md), and back.
+nlohmann::json ToJson(const SchedulerView& view);
+
+}  // namespace stasis
+
+#endif  // STASIS_TOOLS_INSPECT_SCHEDULER_VIEW_H_
