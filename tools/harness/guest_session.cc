@@ -132,14 +132,13 @@ absl::Status GuestSession::Assemble(const KernelImage& kernel) {
   });
   recorder_ = std::make_unique<IncidentRecorder>(
       machine_.get(), options_.dump,
-      IncidentRecorder::Context{.more = [this] { return DumpMore(); },
-                                .vmcoreinfo = [this]() -> std::optional<dump::VmcoreInfoHint> {
-                                  if (!agent_.hello().has_value() ||
-                                      !agent_.hello()->vmcoreinfo.has_value())
-                                    return {};
-                                  return dump::VmcoreInfoHint{agent_.hello()->vmcoreinfo->address,
-                                                              agent_.hello()->vmcoreinfo->size};
-                                }});
+      IncidentRecorder::Context{
+          .more = [this] { return DumpMore(); },
+          .vmcoreinfo = [this] { return VmcoreInfoOfAgent(); },
+          .scheduler_view =
+              [this](const GuestMemory& memory, const MachineSnapshot&) {
+                return scheduler_snapshot_.Take(memory, VmcoreInfoOfAgent());
+              }});
   cpu_watch_ = std::make_unique<CpuWatch>(options_.heartbeat_limit);
   console_.set_on_alarm([this](const ConsoleAlarm& alarm) { OnAlarm(alarm); });
   status = OpenChannels();
@@ -156,6 +155,12 @@ absl::Status GuestSession::Assemble(const KernelImage& kernel) {
   kernel.DropPages();
   MarkStartup("guest memory");
   return status;
+}
+
+std::optional<dump::VmcoreInfoHint> GuestSession::VmcoreInfoOfAgent() const {
+  const auto& hello = agent_.hello();
+  if (!hello.has_value() || !hello->vmcoreinfo.has_value()) return std::nullopt;
+  return dump::VmcoreInfoHint{hello->vmcoreinfo->address, hello->vmcoreinfo->size};
 }
 
 absl::Status GuestSession::OpenChannels() {

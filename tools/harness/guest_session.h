@@ -21,6 +21,7 @@
 #include "tools/harness/guest_end.h"
 #include "tools/harness/host_noise.h"
 #include "tools/harness/incident.h"
+#include "tools/harness/scheduler_snapshot.h"
 #include "tools/harness/process_use.h"
 #include "tools/harness/terminal.h"
 #include "vmm/boot/kernel_image.h"
@@ -140,6 +141,7 @@ class GuestSession {
  private:
   explicit GuestSession(const GuestSessionOptions& options);
   absl::Status Assemble(const KernelImage& kernel);
+  std::optional<dump::VmcoreInfoHint> VmcoreInfoOfAgent() const;
   absl::Status OpenChannels();
   void OnSerialBytes(absl::string_view bytes);
   void OnAgentBytes(absl::string_view bytes);
@@ -183,6 +185,7 @@ class GuestSession {
   std::function<nlohmann::json()> dump_more_;
   std::optional<wire::Symbols> symbols_;
   std::optional<wire::WorkerSamples> samples_;
+  SchedulerSnapshot scheduler_snapshot_;  // reads machine_'s memory
   std::unique_ptr<IncidentRecorder> recorder_;
   std::unique_ptr<CpuWatch> cpu_watch_;
 

@@ -10,6 +10,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "tools/inspect/kernel.h"
+#include "tools/inspect/scheduler_text.h"
+#include "tools/inspect/scheduler_view.h"
 #include "vmm/dump/vmcoreinfo.h"
 
 namespace stasis {
@@ -151,6 +154,13 @@ std::string DumpText::Stack(const json& vcpu, size_t most) const {
   return text;
 }
 
+// The task that waited longest, when the kernel's memory tells.
+std::string DumpText::LongestWait() const {
+  if (!symbols_.has_value()) return "";
+  const absl::StatusOr<std::unique_ptr<Kernel>> kernel = Kernel::Open(&dump_, *symbols_);
+  return kernel.ok() ? LongestWaitText(ReadScheduler(**kernel)) : "";
+}
+
 std::string DumpText::Summary() const {
   const json& facts = dump_.facts();
   const json& trigger = At(facts, {"trigger"});
@@ -209,6 +219,9 @@ std::string DumpText::Summary() const {
     if (At(one, {"index"}) == At(trigger, {"vcpu"})) absl::StrAppend(&text, Stack(one, 8));
   }
   if (!without_symbols_.empty()) absl::StrAppend(&text, "no symbols: ", without_symbols_, "\n");
+  if (const std::string wait = LongestWait(); !wait.empty()) {
+    absl::StrAppend(&text, "\nwaiting   ", wait, "\n");
+  }
   absl::StrAppend(&text, "\n");
   for (const json& device : At(facts, {"devices"})) {
     const std::string line = DeviceLine(device);

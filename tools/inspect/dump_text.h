@@ -47,6 +47,7 @@ class DumpText {
  private:
   std::string Where(const nlohmann::json& vcpu) const;
   std::string Stack(const nlohmann::json& vcpu, size_t most) const;
+  std::string LongestWait() const;
 
   const DumpFile& dump_;
   const KernelMemory memory_;

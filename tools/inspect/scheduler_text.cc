@@ -101,7 +101,9 @@ std::string RunqueuesText(const SchedulerView& view, const TaskFilter& filter) {
         rq.bypassing.value_or(0) != 0 ? ", sched_ext bypassed" : "");
     std::vector<const TaskView*> waiting;
     for (const TaskView& task : view.tasks) {
-      if (task.cpu == rq.cpu && task.queued && !task.on_cpu && Matches(task, filter)) {
+      // Idle tasks wait for nothing.
+      if (task.cpu == rq.cpu && task.queued && !task.on_cpu && task.pid != 0 &&
+          Matches(task, filter)) {
         waiting.push_back(&task);
       }
     }
@@ -159,7 +161,7 @@ std::string CgroupsText(const SchedulerView& view) {
     Sum& sum = sums[task.cgroup];
     ++sum.tasks;
     sum.running += task.on_cpu;
-    sum.waiting += task.queued && !task.on_cpu;
+    sum.waiting += task.queued && !task.on_cpu && task.pid != 0;
     sum.run_ns += task.run_ns.value_or(0);
     sum.delay_ns += task.run_delay_ns.value_or(0);
     sum.longest_ns = std::max(sum.longest_ns, task.waiting_ns.value_or(0));

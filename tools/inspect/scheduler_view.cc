@@ -242,7 +242,7 @@ class Reader {
     if (task.Has("se.slice")) view.slice_ns = task.Number("se.slice");
     if (task.Has("se.vlag")) view.lag_ns = static_cast<int64_t>(task.NumberOr("se.vlag", 0));
     view.run_delay_ns = task.Number("sched_info.run_delay");
-    if (view.queued && !view.on_cpu) {
+    if (view.queued && !view.on_cpu && view.pid != 0) {
       const uint64_t since = task.NumberOr("sched_info.last_queued", 0);
       const uint64_t clock = ClockOf(view.cpu);
       if (since != 0 && clock > since) view.waiting_ns = clock - since;
@@ -365,7 +365,8 @@ nlohmann::json ToJson(const SchedulerView& view) {
     scx["exit_reason"] = view.scx.exit_reason;
     scx["exit_message"] = view.scx.exit_message;
   }
-  return {{"runqueues", std::move(runqueues)},
+  return {{"format", "stasis.scheduler/1"},
+          {"runqueues", std::move(runqueues)},
           {"tasks", std::move(tasks)},
           {"sched_ext", std::move(scx)},
           {"unavailable", view.unavailable}};
