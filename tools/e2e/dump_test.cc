@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <set>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -200,6 +201,30 @@ TEST_P(DumpReadersTest, D1_D2_D3_PanicIsDumpedAndStandardToolsReadIt) {
   EXPECT_THAT(tasks,
               AllOf(HasSubstr("task 1 init"), HasSubstr("task 2 kthreadd"), HasSubstr(" sh\n")))
       << tasks;
+  // D5: our view of the scheduler and drgn's of the same memory.
+  const std::string scheduler = directory_ + "/scheduler.py";
+  std::ofstream(scheduler)
+      << "from drgn.helpers.linux.pid import for_each_task\n"
+         "from drgn.helpers.linux.sched import task_state_to_char\n"
+         "for t in for_each_task(prog):\n"
+         "    print(t.pid.value_(), task_state_to_char(t), t.thread_info.cpu.value_(),\n"
+         "          t.on_cpu.value_(), t.se.vruntime.value_(), t.comm.string_().decode())\n";
+  std::set<std::string> theirs, ours;
+  for (const std::string& line :
+       SplitLines(Output("drgn -q -c " + dump + " -s " + vmlinux + " " + scheduler))) {
+    theirs.insert(line);
+  }
+  const StasisRun listed = RunStasis({"dump", "tasks", "--json", dump}, options_);
+  const nlohmann::json view = nlohmann::json::parse(listed.output, nullptr, false);
+  ASSERT_TRUE(view.is_object()) << listed.error;
+  for (const nlohmann::json& task : view["tasks"]) {
+    if (task["pid"] == 0) continue;  // drgn lists what has a pid
+    ours.insert(task["pid"].dump() + " " + task["state"].get<std::string>() + " " +
+                task["cpu"].dump() + " " + (task["on_cpu"] == true ? "1 " : "0 ") +
+                task["vruntime_ns"].dump() + " " + task["comm"].get<std::string>());
+  }
+  EXPECT_GT(ours.size(), 40u);
+  EXPECT_EQ(ours, theirs);
   std::string modules;
   for (const char* module : {"/pvpanic.ko", "/pvpanic-mmio.ko"}) {
     if (fs::exists(debug_ + module)) modules += " -s " + debug_ + module;

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
@@ -71,6 +72,75 @@ TEST_P(InspectTest, PanicIsSummedUpWithTheStackThatLedToIt) {
   EXPECT_THAT(backtrace, HasSubstr("\n        entry_SYSCALL_64"));
   EXPECT_THAT(banner, HasSubstr("Linux version "));
   EXPECT_EQ(facts["format"], "stasis.dump/1");
+}
+
+// D5: what the host reads from memory is what the guest said of its workers just before.
+TEST_P(InspectTest, SchedulersViewShowsTheWorkersAsTheGuestSawThem) {
+  const StasisRun run = RunStasis(
+      {"shell", "--kernel", GetParam(), "--topology", "2c", "--include", "/usr/bin/chrt",
+       "--dump-dir", directory_, "--exec", R"(
+mkdir -p /sys/fs/cgroup/a/b
+spin() { while :; do :; done; }
+for i in 1 2 3; do spin & echo $! > /sys/fs/cgroup/a/b/cgroup.procs; echo "worker $!" >&2; done
+spin & renice 7 $! > /dev/null; echo "nice $!" >&2
+chrt -f 10 sleep 1000 & echo "sleeper $!" >&2
+sleep 2
+echo c > /proc/sysrq-trigger
+sleep 100
+)"},
+      options_);
+  ASSERT_EQ(run.exit_code, 1) << run.output << run.error;
+  ASSERT_FALSE(fs::is_empty(directory_)) << run.error;
+  const std::string dump = fs::directory_iterator(directory_)->path().string();
+
+  const nlohmann::json view =
+      nlohmann::json::parse(Dump({"tasks", "--json", dump}), nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json facts = nlohmann::json::parse(Dump({"json", dump}), nullptr, false);
+  const std::string runqueues = Dump({"runqueues", dump});
+  const std::string cgroups = Dump({"cgroups", dump});
+  const std::string filtered = Dump({"tasks", "--cgroup", "/a", "--state", "R", dump});
+  const std::string scx = Dump({"scx", dump});
+
+  // The pids that the guest's shell told, by what they were.
+  std::multimap<std::string, int> told;
+  for (const std::string& line : SplitLines(run.error)) {
+    char what[16] = {};
+    int pid = 0;
+    if (sscanf(line.c_str(), "%15s %d", what, &pid) == 2) told.emplace(what, pid);
+  }
+  ASSERT_EQ(told.count("worker"), 3u) << run.error;
+  std::map<int, nlohmann::json> tasks;
+  for (const nlohmann::json& task : view["tasks"]) tasks[task["pid"].get<int>()] = task;
+  for (auto [it, end] = told.equal_range("worker"); it != end; ++it) {
+    const nlohmann::json& task = tasks[it->second];
+    EXPECT_EQ(task["cgroup"], "/a/b") << task;
+    EXPECT_EQ(task["state"], "R") << task;
+    EXPECT_EQ(task["queued"], true) << task;
+    EXPECT_EQ(task["cpus_allowed"], "0-1") << task;
+    EXPECT_GT(task["run_ns"], 0) << task;
+  }
+  EXPECT_EQ(tasks[told.find("nice")->second]["nice"], 7);
+  const nlohmann::json& sleeper = tasks[told.find("sleeper")->second];
+  EXPECT_EQ(sleeper["policy"], "fifo");
+  EXPECT_EQ(sleeper["rt_priority"], 10);
+  EXPECT_EQ(sleeper["state"], "S");
+  EXPECT_EQ(tasks[1]["comm"], "init");
+  // Every task on a runqueue is counted by it.
+  for (const nlohmann::json& rq : view["runqueues"]) {
+    int queued = 0;
+    for (const auto& [pid, task] : tasks) {
+      queued += pid != 0 && task["queued"] == true && task["cpu"] == rq["cpu"];
+    }
+    EXPECT_EQ(rq["nr_running"], queued) << rq;
+  }
+  EXPECT_TRUE(view["unavailable"].empty()) << view["unavailable"];
+  // The dump's own note holds the same view, read while the guest stood still.
+  EXPECT_EQ(facts["scheduler"]["tasks"].size(), view["tasks"].size());
+  EXPECT_EQ(facts["scheduler"]["runqueues"], view["runqueues"]);
+  EXPECT_THAT(runqueues, HasSubstr("waiting "));
+  EXPECT_THAT(cgroups, HasSubstr("/a/b\n"));
+  EXPECT_THAT(filtered, HasSubstr("3 of "));
+  EXPECT_THAT(scx, HasSubstr(GetParam() == "7" ? "sched_ext  disabled" : "without sched_ext"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, InspectTest, testing::Values("6.1", "6.12", "7"),
