@@ -216,6 +216,7 @@ json JsonReport(const RunReport& report) {
     object["end_ns"] = report.measurements->end_ns;
     object["workers"] = WorkersJson(*report.measurements);
   }
+  if (!report.samples.is_null()) object["samples"] = report.samples;
   if (report.scheduler.has_value()) {
     object["scheduler"] = SchedulerJson(*report.scheduler, MeasuredScheduler(report));
   }

@@ -44,6 +44,7 @@ struct RunReport {
   std::vector<std::string> topology_differences;
   std::vector<ExpectationReport> expectations;
   std::optional<Measurements> measurements;
+  nlohmann::json samples;  // SampleLog::ToJson; null: fewer than two came
   std::optional<SchedulerReport> scheduler;
   std::vector<HostNoise::Total> noise;  // per vCPU
   std::optional<MachineEnd> machine_end;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "guest/scenario/judge.h"
 #include "tools/harness/guest_cmdline.h"
+#include "tools/harness/sample_log.h"
 #include "tools/harness/scenario_verdict.h"
 #include "tools/harness/topology_check.h"
 
@@ -181,6 +182,7 @@ class ScenarioRun {
   void On(const wire::Symbols&) {}
   void On(const wire::Heartbeat&) {}
   void On(const wire::WorkerSamples& samples) {
+    samples_.Add(samples);
     if (report_.scheduler.has_value()) {
       report_.scheduler->last_seen = OneLine(samples.scheduler, 160);
     }
@@ -218,6 +220,7 @@ class ScenarioRun {
     evidence_.host_delay = HostDelay();
     report_.dumps = session_->dumps();
     report_.disks = session_->disks().Report();
+    report_.samples = samples_.ToJson();
     ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
     report_.finding = std::move(verdict.finding);
     report_.expectations = std::move(verdict.expectations);
@@ -231,6 +234,7 @@ class ScenarioRun {
   GuestSession* session_ = nullptr;
   RunReport report_;
   ScenarioEvidence evidence_;
+  SampleLog samples_;
 };
 
 }  // namespace

@@ -37,6 +37,7 @@ void AddDumpSchedulerCommands(CLI::App* dump, Invocation* invocation);  // below
 void AddKernelCommand(CLI::App* app, Invocation* invocation);
 void AddFreezeCommand(CLI::App* app, Invocation* invocation);
 void AddCompareCommand(CLI::App* app, Invocation* invocation);
+void AddReportCommand(CLI::App* app, Invocation* invocation);
 
 // Options that run, boot and shell have in common.
 struct MachineOptions {

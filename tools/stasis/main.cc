@@ -48,6 +48,7 @@ int Main(int argc, char** argv) {
   AddKernelCommand(&app, &invocation);
   AddFreezeCommand(&app, &invocation);
   AddCompareCommand(&app, &invocation);
+  AddReportCommand(&app, &invocation);
   AddDoctorCommand(&app, &invocation);
   try {
     app.parse(argc, argv);
