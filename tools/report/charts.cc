@@ -16,7 +16,7 @@ using nlohmann::json;
 
 constexpr double kWidth = 1000;   // of a chart, in its own units
 constexpr double kLabels = 170;   // left of it
-constexpr double kPlot = kWidth - kLabels - 10;
+constexpr double kPlot = kWidth - kLabels - 30;
 constexpr double kRow = 18;
 constexpr size_t kMostRows = 64;
 // A wait from here on is drawn: every runnable task waits a little.
@@ -101,7 +101,7 @@ std::string Bars(const std::vector<Bar>& bars, const char* what) {
   double most = 0;
   for (const Bar& bar : bars) most = std::max({most, bar.value, bar.mark});
   if (most <= 0) most = 1;
-  const double room = kPlot - 110;  // the text behind the longest
+  const double room = kPlot - 220;  // the text behind the longest
   std::string svg = Open(static_cast<double>(bars.size()) * kRow + 4, what);
   double y = 2;
   for (const Bar& bar : bars) {

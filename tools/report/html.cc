@@ -63,8 +63,8 @@ std::string Text(const nlohmann::json& value) {
 double Number(const nlohmann::json& value) { return value.is_number() ? value.get<double>() : 0; }
 
 std::string Colour(uint64_t index, double lightness) {
-  // Neighbours differ by the golden angle, so that they are told apart.
-  const double hue = std::fmod(210 + 137.508 * static_cast<double>(index % 4096), 360);
+  // From yellow over green and blue to violet, neighbours far apart: red is for what is bad.
+  const double hue = 40 + std::fmod(170 + 100.5 * static_cast<double>(index % 4096), 260);
   return absl::StrFormat("hsl(%.0f 65%% %.0f%%)", hue, lightness);
 }
 
