@@ -88,13 +88,13 @@ class Live {
   void End(size_t index, const RunOutcome& outcome) {
     stages_.erase(index);
     ++done_;
+    Draw();
     Say(absl::StrFormat("%s: %s, %.1f s", runs_[index].Label(),
                         outcome.state == RunState::kSkipped ||
                                 outcome.state == RunState::kInterrupted
                             ? RunStateName(outcome.state)
                             : FirstLine(outcome.finding),
                         absl::ToDoubleSeconds(outcome.wall)));
-    Draw();
   }
 
   void Draw() {
@@ -103,9 +103,9 @@ class Live {
     for (const auto& [index, stage] : stages_) {
       running.push_back(absl::StrCat(runs_[index].Label(), " (", stage, ")"));
     }
-    progress_.Stage(absl::StrFormat("%d of %d done, %.0f s; %s", done_, runs_.size(),
+    progress_.Stage(absl::StrFormat("%d of %d done, %.0f s%s%s", done_, runs_.size(),
                                     absl::ToDoubleSeconds(absl::Now() - start_),
-                                    absl::StrJoin(running, ", ")));
+                                    running.empty() ? "" : "; ", absl::StrJoin(running, ", ")));
   }
 
   void Clear() { progress_.Clear(); }

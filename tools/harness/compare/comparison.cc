@@ -62,7 +62,7 @@ std::string About(const RunsFile& file) {
       Distinct(file, [](const json& run) { return TextAt(run, {"machine", "topology"}); }),
       Distinct(file, [](const json& run) { return TextAt(run, {"host", "lane"}); })};
   const std::string scheduler =
-      Distinct(file, [](const json& run) { return TextAt(run, {"scheduler", "name"}); });
+      Distinct(file, [](const json& run) { return TextAt(run, {"scheduler", "command"}); });
   if (!scheduler.empty()) parts.push_back(absl::StrCat("scheduler ", scheduler));
   parts.erase(std::remove(parts.begin(), parts.end(), ""), parts.end());
   return absl::StrJoin(parts, ", ");
@@ -155,6 +155,15 @@ std::map<std::string, size_t> VerdictsOf(const std::vector<const json*>& runs) {
   return verdicts;
 }
 
+// Without its scheduler, which may be what is compared.
+std::string ScenarioText(const json& run) {
+  const auto scenario = run.find("scenario");
+  if (scenario == run.end() || !scenario->is_object()) return "";
+  json object = *scenario;
+  object.erase("scheduler");
+  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 // What differs besides what is to be compared.
 void NoteDifferences(const std::vector<const json*>& a, const std::vector<const json*>& b,
                      std::vector<std::string>* notes) {
@@ -165,10 +174,7 @@ void NoteDifferences(const std::vector<const json*>& a, const std::vector<const 
     values.erase("");
     return values.size() > 1;
   };
-  if (differs([](const json& run) {
-        const auto scenario = run.find("scenario");
-        return scenario == run.end() ? std::string() : scenario->dump(-1, ' ', false, json::error_handler_t::replace);
-      })) {
+  if (differs(ScenarioText)) {
     notes->push_back("the scenario is not the same in all runs");
   }
   if (differs([](const json& run) { return TextAt(run, {"machine", "topology"}); })) {

@@ -15,7 +15,7 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr double kSeconds = 2;
@@ -188,6 +188,22 @@ TEST(CompareTest, WhatIsOnlyInOneFileAndWhatDiffersIsNoted) {
   const std::string text = ComparisonText(*comparison);
   EXPECT_THAT(text, HasSubstr("note: scenario bursty is only in A"));
   EXPECT_THAT(text, HasSubstr("note: the topology is not the same in all runs"));
+}
+
+TEST(CompareTest, SchedulersMayDifferAndAreNamedAnotherScenarioIsNoted) {
+  RunsFile a = Scattered("a", {}, 3, 0.01, 13);
+  RunsFile b = Scattered("b", {}, 3, 0.01, 14);
+  for (json& run : b.runs) {
+    run["scenario"]["scheduler"] = {{"name", "scx_simple"}};
+    run["scheduler"] = {{"command", "scx_simple -v"}};
+  }
+
+  EXPECT_THAT(ComparisonText(*Compare(a, b, {})),
+              AllOf(HasSubstr("kvm, scheduler scx_simple -v\n"), Not(HasSubstr("note:"))));
+
+  b.runs[0]["scenario"]["duration_ns"] = 1;
+  EXPECT_THAT(ComparisonText(*Compare(a, b, {})),
+              HasSubstr("note: the scenario is not the same in all runs"));
 }
 
 TEST(CompareTest, TextAndJsonSayTheSame) {
