@@ -52,11 +52,12 @@ class RunnerSchedulerTest : public testing::Test {
   // See scheduler_test.cc.
   void Program(const std::string& script) {
     const std::string path = root_ + "/prog";
-    std::ofstream(path) << "#!/bin/sh\nK=" << root_ << "/sys/kernel/sched_ext\n"
-                        << "hide() { rm -f $K/root/ops; echo disabled > $K/s; mv $K/s $K/state; }\n"
-                        << "show() { echo fake > $K/root/ops; echo enabled > $K/s; mv $K/s $K/state; }\n"
-                        << "trap 'hide; exit 0' INT\n"
-                        << script << "\n";
+    std::ofstream(path)
+        << "#!/bin/sh\nK=" << root_ << "/sys/kernel/sched_ext\n"
+        << "hide() { rm -f $K/root/ops; echo disabled > $K/s; mv $K/s $K/state; }\n"
+        << "show() { echo fake > $K/root/ops; echo enabled > $K/s; mv $K/s $K/state; }\n"
+        << "trap 'hide; exit 0' INT\n"
+        << script << "\n";
     chmod(path.c_str(), 0755);
     scenario_.scheduler = SchedulerSpec{.path = path, .program = path};
   }

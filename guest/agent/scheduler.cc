@@ -39,11 +39,12 @@ absl::Status Scheduler::Start(const SchedulerSpec& spec) {
   seen_ = ReadSchedExt(root_);
   if (seen_.state.empty()) {
     return absl::UnimplementedError(
-        "the kernel lacks sched_ext (CONFIG_SCHED_CLASS_EXT), which the scenario's scheduler needs");
+        "the kernel lacks sched_ext (CONFIG_SCHED_CLASS_EXT), which the scenario's scheduler "
+        "needs");
   }
   if (phase_ != Phase::kNone || seen_.state != "disabled") {
-    return absl::FailedPreconditionError(
-        absl::StrCat("a sched_ext scheduler is there already: ", seen_.ops, " (", seen_.state, ")"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "a sched_ext scheduler is there already: ", seen_.ops, " (", seen_.state, ")"));
   }
   figures_ = {};
   in_run_ = false;
@@ -200,8 +201,8 @@ void Scheduler::FollowStopping(uint64_t now) {
 }
 
 void Scheduler::BeginEnding(SchedulerEndKind kind, uint64_t now) {
-  figures_.end = SchedulerEnd{
-      .kind = kind, .attached = attached_once_, .at_ns = now, .state = seen_.state};
+  figures_.end =
+      SchedulerEnd{.kind = kind, .attached = attached_once_, .at_ns = now, .state = seen_.state};
   if (kind == SchedulerEndKind::kReplaced) {
     figures_.end->message = absl::StrCat("it shows ", seen_.ops);
   }

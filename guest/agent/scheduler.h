@@ -103,7 +103,7 @@ class Scheduler {
   std::optional<SchedulerSpec> next_;  // of a switch
   uint32_t program_ = 0;               // counts the starts; id of the running command
   bool program_runs_ = false;
-  wire::ExecExit exit_;  // when it no longer runs
+  wire::ExecExit exit_;         // when it no longer runs
   bool attached_once_ = false;  // this program
   bool in_run_ = false;
   uint64_t deadline_ns_ = 0;  // of the phase

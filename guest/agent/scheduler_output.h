@@ -11,9 +11,9 @@
 
 namespace stasis::agent {
 
-// The beginning goes to the host as it comes, so that it survives a guest that dies; from kLiveBytes
-// on, only the end of each stream is kept, and sent by Flush: a program that prints without end
-// costs neither memory nor time of the wire. One thread.
+// The beginning goes to the host as it comes, so that it survives a guest that dies; from
+// kLiveBytes on, only the end of each stream is kept, and sent by Flush: a program that prints
+// without end costs neither memory nor time of the wire. One thread.
 class SchedulerOutput {
  public:
   static constexpr size_t kLiveBytes = 256 << 10;  // of both streams

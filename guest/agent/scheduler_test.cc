@@ -186,10 +186,11 @@ TEST_F(SchedulerTest, KernelThatRefusesItIsSeenWhileItsProgramStays) {
 }
 
 TEST_F(SchedulerTest, KickedOutWithTheKernelsReasonAndDump) {
-  Attach(Program("show broken; sleep 0.1; log 'BPF scheduler \"broken\" disabled (runnable task "
-                 "stall)'; log 'broken: w[9] failed to run for 2.048s'; hide; sleep 0.1; "
-                 "printf '\\nDEBUG DUMP\\n==========\\n\\nCPU 0: nr_run=1\\n\\n==========\\n\\nEXIT: "
-                 "runnable task stall (w[9] failed to run for 2.048s)\\n' >&2; exit 0"));
+  Attach(
+      Program("show broken; sleep 0.1; log 'BPF scheduler \"broken\" disabled (runnable task "
+              "stall)'; log 'broken: w[9] failed to run for 2.048s'; hide; sleep 0.1; "
+              "printf '\\nDEBUG DUMP\\n==========\\n\\nCPU 0: nr_run=1\\n\\n==========\\n\\nEXIT: "
+              "runnable task stall (w[9] failed to run for 2.048s)\\n' >&2; exit 0"));
   scheduler_->BeginRun(MonotonicNs());
   RunUntil(Phase::kEnded);
 
@@ -203,7 +204,8 @@ TEST_F(SchedulerTest, KickedOutWithTheKernelsReasonAndDump) {
 
 TEST_F(SchedulerTest, WithoutTheKernelsLogTheProgramsWordCounts) {
   fs::remove(root_ + "/dev/kmsg");
-  Attach(Program("show broken; sleep 0.1; hide; echo 'EXIT: runtime error (bad CPU 9)' >&2; exit 1"));
+  Attach(
+      Program("show broken; sleep 0.1; hide; echo 'EXIT: runtime error (bad CPU 9)' >&2; exit 1"));
   RunUntil(Phase::kEnded);
 
   EXPECT_EQ(End().kind, SchedulerEndKind::kRuntimeError);
@@ -211,8 +213,9 @@ TEST_F(SchedulerTest, WithoutTheKernelsLogTheProgramsWordCounts) {
 }
 
 TEST_F(SchedulerTest, ProgramThatLeavesIsNoErrorOfTheKernel) {
-  Attach(Program("show simple; sleep 0.1; hide; log 'BPF scheduler \"simple\" disabled (unregistered "
-                 "from user space)'; exit 0"));
+  Attach(
+      Program("show simple; sleep 0.1; hide; log 'BPF scheduler \"simple\" disabled (unregistered "
+              "from user space)'; exit 0"));
   RunUntil(Phase::kEnded);
 
   EXPECT_TRUE(End().kind == SchedulerEndKind::kExited ||

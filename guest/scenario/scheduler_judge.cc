@@ -12,7 +12,8 @@ constexpr char kAttached[] = "scheduler";
 constexpr char kLoad[] = "scheduler_load";
 
 std::string Seconds(uint64_t from_ns, uint64_t to_ns) {
-  return absl::StrFormat("%.2fs", to_ns < from_ns ? 0.0 : static_cast<double>(to_ns - from_ns) / 1e9);
+  return absl::StrFormat("%.2fs",
+                         to_ns < from_ns ? 0.0 : static_cast<double>(to_ns - from_ns) / 1e9);
 }
 
 std::string HowItExited(const SchedulerEnd& end) {
@@ -58,7 +59,8 @@ std::string DescribeEnd(const SchedulerMeasurement& scheduler, uint64_t start_ns
     case SchedulerEndKind::kUnregistered:
       return WithItsWords(absl::StrCat(scheduler.command, " ", HowItExited(end), " ", when), end);
     case SchedulerEndKind::kReplaced:
-      return absl::StrCat(when, " the kernel no longer showed ", scheduler.ops, " (", end.message, ")");
+      return absl::StrCat(when, " the kernel no longer showed ", scheduler.ops, " (", end.message,
+                          ")");
     default:
       return WithItsWords(absl::StrCat("the kernel ended ", scheduler.ops, " ", when), end);
   }
@@ -81,11 +83,12 @@ Outcome JudgeScheduler(const Scenario& scenario, const Measurements& measurement
                                     : DescribeLoad(scheduler, end);
     return outcome;
   }
-  const uint64_t wanted = scheduler.samples - std::min(scheduler.samples, scheduler.switching_samples);
+  const uint64_t wanted =
+      scheduler.samples - std::min(scheduler.samples, scheduler.switching_samples);
   outcome.measured = absl::StrCat(scheduler.command, " (ops ", scheduler.ops, ") in ",
                                   scheduler.attached_samples, " of ", wanted, " samples");
   if (scheduler.switches > 0) {
-    absl::StrAppend(&outcome.measured, ", switched ", scheduler.switches, " times");
+    absl::StrAppend(&outcome.measured, ", switches: ", scheduler.switches);
   }
   outcome.ok = wanted > 0 && scheduler.attached_samples == wanted;
   return outcome;

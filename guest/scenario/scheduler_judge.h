@@ -10,9 +10,9 @@
 
 namespace stasis {
 
-// The outcome "scheduler", of a scenario that names one: every sample from the first to the last one
-// of the run showed it attached (samples of a switch that the scenario asked for aside). Not ok:
-// its end, with the kind as `reason`; "scheduler_load" if it was not attached before.
+// The outcome "scheduler", of a scenario that names one: every sample from the first to the last
+// one of the run showed it attached (samples of a switch that the scenario asked for aside). Not
+// ok: its end, with the kind as `reason`; "scheduler_load" if it was not attached before.
 Outcome JudgeScheduler(const Scenario& scenario, const Measurements& measurements);
 
 // What should_fail may say of a scheduler: "scheduler" (any end of one that was attached),

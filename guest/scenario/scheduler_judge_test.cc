@@ -100,9 +100,10 @@ TEST_F(SchedulerJudgeTest, SchedulerThatNeverAttachedIsALoadFailure) {
   NeverAttached();
 
   EXPECT_EQ(Judge(scenario_, run_)[0].name, "scheduler_load");
-  EXPECT_EQ(Conclusion().reason,
-            "scx_x exited with code 1 after 1.00s, before the kernel showed it attached; it said: no "
-            "such map");
+  EXPECT_EQ(
+      Conclusion().reason,
+      "scx_x exited with code 1 after 1.00s, before the kernel showed it attached; it said: no "
+      "such map");
 }
 
 TEST_F(SchedulerJudgeTest, LimitOfAttachingNamesTheState) {
@@ -145,8 +146,7 @@ TEST_F(SchedulerJudgeTest, SchedulerThatShouldHaveFailedAndDidNotFails) {
   scenario_.expect.should_fail = "stall";
 
   EXPECT_FALSE(Conclusion().pass);
-  EXPECT_EQ(Conclusion().reason,
-            "scx_x (ops x) in 51 of 51 samples, should have ended by stall");
+  EXPECT_EQ(Conclusion().reason, "scx_x (ops x) in 51 of 51 samples, should have ended by stall");
 }
 
 TEST_F(SchedulerJudgeTest, LoadFailureMayBeStated) {

@@ -26,10 +26,11 @@ void ReadScheduler(TomlReader* reader, const toml::node& node, SchedulerSpec* sc
   keys.known["name"] = [&](const toml::node& value) {
     if (!reader->Get(value, "name", &scheduler->name)) return;
     if (scheduler->name.empty() || absl::StrContains(scheduler->name, "/")) {
-      reader->Fail(value, absl::StrCat("'name': '", scheduler->name,
-                                       "'; expected the name of a scheduler that "
-                                       "tools/schedulers/build makes, such as \"scx_simple\"; a file "
-                                       "is named by 'path'"));
+      reader->Fail(value,
+                   absl::StrCat("'name': '", scheduler->name,
+                                "'; expected the name of a scheduler that "
+                                "tools/schedulers/build makes, such as \"scx_simple\"; a file "
+                                "is named by 'path'"));
     }
   };
   keys.known["args"] = [&](const toml::node& value) {

@@ -18,13 +18,12 @@ absl::StatusOr<Scenario> Parse(const std::string& scheduler,
                        file);
 }
 
-std::string ErrorOf(const std::string& scheduler,
-                    const std::string& expect = "max_gap = \"1s\"") {
+std::string ErrorOf(const std::string& scheduler, const std::string& expect = "max_gap = \"1s\"") {
   auto scenario = Parse(scheduler, expect);
   return scenario.ok() ? "ok" : std::string(scenario.status().message());
 }
 
-#define EXPECT_ERROR(text, part)                                      \
+#define EXPECT_ERROR(text, part) \
   EXPECT_TRUE(absl::StrContains(text, part)) << "the message is: " << (text)
 
 TEST(SchedulerParserTest, WithoutTheTableThereIsNone) {
@@ -53,7 +52,8 @@ TEST(SchedulerParserTest, PathIsRelativeToTheScenario) {
 }
 
 TEST(SchedulerParserTest, ExactlyOneOfPathAndName) {
-  EXPECT_ERROR(ErrorOf("[scheduler]\nargs = []"), "dir/x.toml:2:1: [scheduler] needs either 'path'");
+  EXPECT_ERROR(ErrorOf("[scheduler]\nargs = []"),
+               "dir/x.toml:2:1: [scheduler] needs either 'path'");
   EXPECT_ERROR(ErrorOf("[scheduler]\npath = \"a\"\nname = \"b\""), "needs either 'path'");
 }
 

@@ -16,8 +16,8 @@ namespace stasis {
 
 // A program that attaches a sched_ext scheduler and stays for as long as it should be attached.
 struct SchedulerSpec {
-  // One of both: a file of the host, or the name of one that tools/schedulers/build has made for the
-  // kernel in use.
+  // One of both: a file of the host, or the name of one that tools/schedulers/build has made for
+  // the kernel in use.
   std::string path;
   std::string name;
   std::vector<std::string> args;
@@ -89,11 +89,11 @@ struct SchedulerSpan {
   uint64_t from_ns = 0;  // first sample
   uint64_t to_ns = 0;    // last sample
   uint64_t samples = 0;
-  std::string state;        // of /sys/kernel/sched_ext
-  std::string ops;          // empty: none
-  std::string enable_seq;   // counts the kernel's attachments; empty on kernels without it
-  bool in_run = false;      // workers were measured
-  bool switching = false;   // it was being switched, as the scenario says
+  std::string state;       // of /sys/kernel/sched_ext
+  std::string ops;         // empty: none
+  std::string enable_seq;  // counts the kernel's attachments; empty on kernels without it
+  bool in_run = false;     // workers were measured
+  bool switching = false;  // it was being switched, as the scenario says
 
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
@@ -115,13 +115,15 @@ struct SchedulerMeasurement {
   uint64_t started_ns = 0;
   uint64_t attached_ns = 0;  // 0: never
   uint64_t switches = 0;     // that were asked for, restarts included
-  // Samples during the run: all, those of a switch that was asked for, those that showed it attached.
+  // Samples during the run: all, those of a switch that was asked for, those that showed it
+  // attached.
   uint64_t samples = 0;
   uint64_t switching_samples = 0;
   uint64_t attached_samples = 0;
-  std::vector<SchedulerSpan> spans;        // in order; at most kMaxSpans
-  std::map<std::string, uint64_t> events;  // root/events at the last sample, where the kernel has it
-  std::optional<SchedulerEnd> end;         // it ended by itself
+  std::vector<SchedulerSpan> spans;  // in order; at most kMaxSpans
+  std::map<std::string, uint64_t>
+      events;                       // root/events at the last sample, where the kernel has it
+  std::optional<SchedulerEnd> end;  // it ended by itself
 
   static constexpr size_t kMaxSpans = 1000;
 
@@ -144,9 +146,10 @@ struct SchedulerMeasurement {
 // What a kernel's reason ("runnable task stall") means.
 SchedulerEndKind KindOfReason(absl::string_view reason);
 
-// What the loaders of the kernel's tree (and those that use its headers) print on stderr at the end.
+// What the loaders of the kernel's tree (and those that use its headers) print on stderr at the
+// end.
 struct LoaderReport {
-  std::string reason;      // of the last "EXIT: reason (message)" line
+  std::string reason;  // of the last "EXIT: reason (message)" line
   std::string message;
   std::string debug_dump;  // what stands between "DEBUG DUMP" and the closing line of '='
 };

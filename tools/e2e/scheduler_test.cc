@@ -1,4 +1,5 @@
-// Real sched_ext schedulers in real guests: the correct ones pass, each broken one is caught by name.
+// Real sched_ext schedulers in real guests: the correct ones pass, each broken one is caught by
+// name.
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>

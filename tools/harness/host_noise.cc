@@ -57,8 +57,8 @@ void HostNoise::AddSample(absl::Time time, std::vector<ThreadSchedule> vcpus,
   if (!samples_.empty() && sampler.has_value() && samples_.back().sampler.has_value()) {
     const Sample& before = samples_.back();
     const absl::Duration late = time - before.time - kPeriod;
-    const absl::Duration busy = sampler->ran + sampler->run_delay -
-                                (before.sampler->ran + before.sampler->run_delay);
+    const absl::Duration busy =
+        sampler->ran + sampler->run_delay - (before.sampler->ran + before.sampler->run_delay);
     // Less than that is what timers and reading the samples cost.
     if (late - busy > kPeriod / 2) stopped = late - busy;
   }

@@ -41,18 +41,18 @@ class HostNoise {
   // How often samples are taken.
   static constexpr absl::Duration kPeriod = absl::Milliseconds(100);
 
-  // Adds a sample of every vCPU, in order of vCPUs. Times (CLOCK_MONOTONIC) ascend. `sampler` is the
-  // thread that takes the samples: if one comes late, and that thread neither ran nor waited for a
-  // CPU meanwhile, then the host itself stood still (an emulated or suspended one), which is nobody's
-  // run delay.
+  // Adds a sample of every vCPU, in order of vCPUs. Times (CLOCK_MONOTONIC) ascend. `sampler` is
+  // the thread that takes the samples: if one comes late, and that thread neither ran nor waited
+  // for a CPU meanwhile, then the host itself stood still (an emulated or suspended one), which is
+  // nobody's run delay.
   void AddSample(absl::Time time, std::vector<ThreadSchedule> vcpus,
                  std::optional<ThreadSchedule> sampler = std::nullopt);
 
   bool empty() const { return samples_.empty(); }
   size_t vcpus() const { return samples_.empty() ? 0 : samples_.front().vcpus.size(); }
 
-  // Run delay of one vCPU in the samples that cover [from, to], and the time for which the host stood
-  // still, where that is more.
+  // Run delay of one vCPU in the samples that cover [from, to], and the time for which the host
+  // stood still, where that is more.
   absl::Duration DelayOf(size_t vcpu, absl::Time from, absl::Time to) const;
   // The largest DelayOf over all vCPUs.
   absl::Duration MaxDelay(absl::Time from, absl::Time to) const;

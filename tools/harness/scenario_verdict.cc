@@ -27,8 +27,8 @@ bool HostExplainsGaps(const Scenario& scenario, const ScenarioEvidence& evidence
   return true;
 }
 
-// "cpu_spin[45] failed to run for 2.076s", "watchdog failed to check in for 2.004s": zero if it says
-// something else.
+// "cpu_spin[45] failed to run for 2.076s", "watchdog failed to check in for 2.004s": zero if it
+// says something else.
 absl::Duration StalledFor(absl::string_view message) {
   constexpr absl::string_view kSaid = " for ";
   const size_t at = message.rfind(kSaid);
@@ -95,7 +95,8 @@ Layer LayerOf(const Outcome& outcome) {
 
 ExpectationReport ReportOf(const Outcome& outcome) {
   std::string text = outcome.measured;
-  if (!outcome.limit.empty() && (outcome.ok || !IsOfScheduler(outcome))) absl::StrAppend(&text, ", limit ", outcome.limit);
+  if (!outcome.limit.empty() && (outcome.ok || !IsOfScheduler(outcome)))
+    absl::StrAppend(&text, ", limit ", outcome.limit);
   if (!outcome.detail.empty()) absl::StrAppend(&text, " (", outcome.detail, ")");
   return {outcome.name, outcome.ok, OneLine(text)};
 }

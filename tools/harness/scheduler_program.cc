@@ -81,9 +81,9 @@ std::optional<Finding> CheckFormat(const std::string& path) {
                  "give the program that loads it");
   }
   if (machine != kMachine || head.ident[EI_CLASS] != ELFCLASS64) {
-    return Usage(path,
-                 absl::StrCat("built for ", NameOfMachine(machine), ", the guest is ", kMachineName),
-                 absl::StrCat("build it for ", kMachineName));
+    return Usage(
+        path, absl::StrCat("built for ", NameOfMachine(machine), ", the guest is ", kMachineName),
+        absl::StrCat("build it for ", kMachineName));
   }
   const uint16_t type = Number(head, head.type);
   if (type != ET_EXEC && type != ET_DYN) {
@@ -139,12 +139,11 @@ SchedulerProgram FindSchedulerProgram(const SchedulerSpec& spec, const std::stri
     const std::string folder = absl::StrCat(cache, "/schedulers/", release);
     path = absl::StrCat(folder, "/", spec.name);
     if (access(path.c_str(), F_OK) != 0) {
-      return {"",
-              Finding{Verdict::kError, Layer::kSchedulerLoad,
-                      absl::StrCat("no scheduler '", spec.name, "' for kernel ", release, " in ",
-                                   folder, Built(folder, spec.name)),
-                      absl::StrCat("build it with 'tools/schedulers/build --kernel ", release,
-                                   "', or give the path of one")}};
+      return {"", Finding{Verdict::kError, Layer::kSchedulerLoad,
+                          absl::StrCat("no scheduler '", spec.name, "' for kernel ", release,
+                                       " in ", folder, Built(folder, spec.name)),
+                          absl::StrCat("build it with 'tools/schedulers/build --kernel ", release,
+                                       "', or give the path of one")}};
     }
   }
   return {path, CheckSchedulerProgram(path)};

@@ -10,8 +10,8 @@
 
 namespace stasis {
 
-// What is wrong with a program that should run in a guest of this host's architecture, so that it is
-// said before anything is booted. Usage: not there, no program, not executable, of another
+// What is wrong with a program that should run in a guest of this host's architecture, so that it
+// is said before anything is booted. Usage: not there, no program, not executable, of another
 // architecture, in a place that a guest hides. Error: it needs a library that this host lacks.
 std::optional<Finding> CheckSchedulerProgram(const std::string& path);
 

@@ -64,8 +64,8 @@ std::string SchedulerLine(const SchedulerReport& report, const SchedulerMeasurem
                           static_cast<double>(measured->attached_ns - measured->started_ns) / 1e9,
                           measured->attached_samples, measured->samples);
     if (measured->switches > 0) {
-      absl::StrAppend(&line, ", ", measured->switching_samples, " of them in ", measured->switches,
-                      " switches");
+      absl::StrAppend(&line, ", ", measured->switching_samples, " while switching (",
+                      measured->switches, ")");
     }
   }
   return absl::StrCat(OneLine(line), "\n");
@@ -80,7 +80,8 @@ std::string DebugDumpText(const SchedulerMeasurement& measured) {
     absl::StrAppend(&text, "  | ", lines[i], "\n");
   }
   if (lines.size() > kDumpLines) {
-    absl::StrAppend(&text, "  ... and ", lines.size() - kDumpLines, " more lines (--json has all)\n");
+    absl::StrAppend(&text, "  ... and ", lines.size() - kDumpLines,
+                    " more lines (--json has all)\n");
   }
   return text;
 }
@@ -100,8 +101,7 @@ std::string SchedulerOutputText(const SchedulerReport& report) {
 }
 
 nlohmann::json SchedulerJson(const SchedulerReport& report, const SchedulerMeasurement* measured) {
-  nlohmann::json json =
-      measured == nullptr ? nlohmann::json::object() : fields::ToJson(*measured);
+  nlohmann::json json = measured == nullptr ? nlohmann::json::object() : fields::ToJson(*measured);
   json["command"] = report.command;
   json["last_seen"] = report.last_seen;
   json["stdout"] = report.output[0];

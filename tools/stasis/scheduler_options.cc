@@ -30,7 +30,8 @@ SchedulerSpec SpecOf(const std::string& scheduler) {
 void AddSchedulerOptions(CLI::App* command, SchedulerOptions* options) {
   command->add_option(
       "--scheduler", options->scheduler,
-      "Runs under this sched_ext scheduler instead of the scenario's: a program's path (with a /), a "
+      "Runs under this sched_ext scheduler instead of the scenario's: a program's path (with a /), "
+      "a "
       "name that tools/schedulers/build makes, or none (the kernel's own); -- ARGS... are its "
       "arguments");
 }
@@ -56,14 +57,16 @@ std::optional<Finding> TakeScheduler(const SchedulerOptions& options, Scenario* 
   }
   if (options.args.has_value()) {
     if (!scheduler.has_value()) {
-      return Finding{Verdict::kUsage, Layer::kNone,
-                     absl::StrCat("what stands behind -- are the scheduler's arguments, and scenario ",
-                                  scenario->name, " has no scheduler"),
-                     "give one with --scheduler"};
+      return Finding{
+          Verdict::kUsage, Layer::kNone,
+          absl::StrCat("what stands behind -- are the scheduler's arguments, and scenario ",
+                       scenario->name, " has no scheduler"),
+          "give one with --scheduler"};
     }
     scheduler->args = *options.args;
   }
-  const std::string now = scheduler.has_value() ? CommandOf(*scheduler) : "the kernel's own scheduler";
+  const std::string now =
+      scheduler.has_value() ? CommandOf(*scheduler) : "the kernel's own scheduler";
   if (!before.empty() && before != now) {
     *note = absl::StrCat(now, " by the command line, in place of the scenario's ", before);
   }

@@ -27,9 +27,9 @@ void AddSchedulerOptions(CLI::App* command, SchedulerOptions* options);
 std::optional<std::vector<std::string>> TakeBehindDashes(int* argc, char** argv);
 
 // The command line wins over the scenario: puts its scheduler into `scenario`, and what that needs
-// into `request`. `note` gets one line when something of the scenario is replaced. Findings: those of
-// CheckSchedulerProgram; arguments without a scheduler; a scenario that should see the scheduler fail
-// and has none.
+// into `request`. `note` gets one line when something of the scenario is replaced. Findings: those
+// of CheckSchedulerProgram; arguments without a scheduler; a scenario that should see the scheduler
+// fail and has none.
 std::optional<Finding> TakeScheduler(const SchedulerOptions& options, Scenario* scenario,
                                      GuestRequest* request, std::string* note);
 
