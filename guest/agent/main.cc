@@ -1,24 +1,20 @@
 // The guest agent's entry point: /init of the test machine.
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/io.h>
 #include <unistd.h>
 
+#include <string>
+
 #include "guest/agent/agent.h"
+#include "guest/agent/dump_request.h"
 
 namespace {
 
-// A write asks the host for a dump (devices/power/dump_request.h).
-constexpr int kDumpRequestPort = 0x506;
-
 int RequestDump() {
-  if (ioperm(kDumpRequestPort, 1, 1) != 0) {
-    fprintf(stderr, "stasis-agent: access to port %#x: %s\n", kDumpRequestPort, strerror(errno));
-    return 1;
-  }
-  outb(1, kDumpRequestPort);
-  return 0;
+  const absl::Status status = stasis::agent::RequestDump();
+  if (status.ok()) return 0;
+  fprintf(stderr, "stasis-agent: %s\n", std::string(status.message()).c_str());
+  return 1;
 }
 
 }  // namespace

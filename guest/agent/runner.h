@@ -2,31 +2,34 @@
 #ifndef STASIS_GUEST_AGENT_RUNNER_H_
 #define STASIS_GUEST_AGENT_RUNNER_H_
 
+#include <poll.h>
 #include <sys/types.h>
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "guest/agent/cgroups.h"
+#include "guest/agent/observer.h"
 #include "guest/agent/scheduler.h"
+#include "guest/agent/steps.h"
+#include "guest/agent/workers.h"
 #include "guest/scenario/scenario.h"
 #include "guest/wire/messages.h"
-#include "guest/work/group.h"
-#include "guest/work/slot.h"
 
 namespace stasis::agent {
 
-// One scenario at a time; main thread only. The main loop polls timer_fd() and what AddPollFds lists,
-// and passes on child exits. Everything that happens is told to the host through `send`; the last message of a run is
+// One scenario at a time; main thread only. The main loop polls timer_fd() and what AddPollFds
+// lists, and passes on child exits. Everything that happens is told to the host through `send`; the last message of a run is
 // a Result or an Error.
 class Runner {
  public:
   using Send = std::function<void(const wire::AgentMessage&)>;
-  // `system_root` stands in front of /sys/kernel/sched_ext: "" in the guest.
+  // `system_root` stands in front of /sys: "" in the guest.
   Runner(Send send, std::string cgroup_root, std::string system_root = "");
   ~Runner();
   Runner(const Runner&) = delete;
@@ -36,53 +39,55 @@ class Runner {
   bool running() const { return run_ != nullptr; }
   int timer_fd() const { return timer_fd_; }
 
-  // A sample is due: takes it, and ends the run when its time is over.
+  // Something is due: a sample, a step, or the end of the run.
   void OnTimer();
   void AddPollFds(std::vector<pollfd>* fds) const { scheduler_.AddPollFds(fds); }
   void HandleEvents(const std::vector<pollfd>& fds) { scheduler_.HandleEvents(fds); }
 
-  // True if `pid` was a worker or the scheduler.
+  // True if `pid` was a worker, a program of a step, or the scheduler.
   bool OnChildExit(pid_t pid, int wait_status);
 
  private:
-  struct Worker {
-    const WorkSpec* spec;
-    pid_t pid = -1;  // -1: gone
-    WorkerMeasurement figures;
-  };
   struct Run {
     Scenario scenario;
     CpuGroups cpus;
-    std::unique_ptr<work::SlotArena> arena;
-    std::vector<std::unique_ptr<work::WorkGroup>> groups;
-    std::vector<Worker> workers;
     std::unique_ptr<Cgroups> cgroups;
+    std::unique_ptr<Workers> workers;
+    std::unique_ptr<Steps> steps;
+    std::unique_ptr<Observer> observer;
     uint64_t start_ns = 0;
     uint64_t end_ns = 0;  // planned
     uint64_t cut_ns = 0;  // the scheduler ended: nothing is measured from here on
+    uint64_t next_sample_ns = 0;
+    uint64_t settled_ns = 0;  // when the transition after a step is over; 0: none goes on
+    uint64_t calibration_ns = 0;
+    std::optional<std::map<std::string, uint64_t>> scx_events;  // at the start
   };
 
   void SetUpAndBegin();
+  // With Error. `layer` is the one of an error that the status's code says nothing else of.
   void GiveUp(const char* layer, const absl::Status& status);
   bool FollowScheduler(uint64_t now);
-  void StartTimer();
-  absl::Status SetUp(const CpuGroups& cpus);
-  absl::Status SetUpCgroup(const CgroupSpec& spec, const CpuGroups& cpus);
-  absl::Status StartWorker(const CgroupSpec& cgroup, uint32_t work, uint32_t member,
-                           const CpuSet& allowed);
+  absl::Status ChangeScheduler(const Action& action);
+  absl::Status SetUp();
   void Begin();
+  // Sets the timer to the next thing that is due.
+  void Arm();
+  void RunSteps(uint64_t now);
   void Sample(uint64_t now);
-  void SendSamples(uint64_t now);
   void Finish(uint64_t now);
-  void KillWorkers();
   void TearDown();
 
   const Send send_;
   const std::string cgroup_root_;
+  const std::string system_root_;
   int timer_fd_ = -1;
   Scheduler scheduler_;
   std::unique_ptr<Run> run_;
 };
+
+// The counters of <system_root>/sys/kernel/sched_ext/root/events; nothing where there are none.
+std::optional<std::map<std::string, uint64_t>> ReadScxEvents(const std::string& system_root);
 
 }  // namespace stasis::agent
 

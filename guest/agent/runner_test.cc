@@ -64,7 +64,7 @@ class RunnerTest : public testing::Test {
       int status;
       pid_t pid;
       while ((pid = waitpid(-1, &status, WNOHANG)) > 0) runner_->OnChildExit(pid, status);
-      runner_->OnTimer();
+      if (runner_->running()) runner_->OnTimer();
     }
   }
 
@@ -112,6 +112,47 @@ TEST_F(RunnerTest, NoWorkerIsLeftBehind) {
 
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
   EXPECT_EQ(errno, ECHILD);
+}
+
+TEST_F(RunnerTest, StepsAreCarriedOutInTimeAndPhasesLieBetweenThem) {
+  scenario_.duration = absl::Milliseconds(1000);
+  scenario_.steps = {{.at = absl::Milliseconds(350),
+                      .actions = {{.kind = ActionKind::kSetWeight, .target = "left", .weight = 7}}}};
+  runner_->Start(scenario_, cpus_);
+  RunToTheEnd();
+
+  const auto results = All<wire::Result>();
+  ASSERT_EQ(results.size(), 1u);
+  const Measurements& run = results[0].measurements;
+  ASSERT_EQ(run.steps.size(), 1u);
+  EXPECT_GE(run.steps[0].began_ns, 350000000u);
+  EXPECT_EQ(run.steps[0].error, "");
+  ASSERT_EQ(All<wire::StepDone>().size(), 1u);
+  ASSERT_EQ(run.phases.size(), 2u);
+  EXPECT_EQ(run.phases[0].start_ns, run.start_ns);
+  EXPECT_GE(run.phases[0].end_ns, run.start_ns + 350000000u);
+  EXPECT_GE(run.phases[1].start_ns, run.start_ns + run.steps[0].ended_ns + 200000000u);
+  EXPECT_EQ(run.phases[1].end_ns, run.end_ns);
+  EXPECT_EQ(run.phases[1].workers.size(), 2u);
+  EXPECT_GE(run.marks_ns.size(), 5u);
+  ASSERT_EQ(run.groups.size(), 1u);
+  EXPECT_EQ(run.groups[0].iterations.size(), run.marks_ns.size());
+  EXPECT_GT(run.calibration_ns, 0u);
+}
+
+TEST_F(RunnerTest, StepThatFailsEndsTheRunWithItsReason) {
+  scenario_.duration = absl::Hours(1);
+  scenario_.steps = {{.at = absl::Milliseconds(50),
+                      .actions = {{.kind = ActionKind::kRun, .command = {"/bin/false"}}}}};
+  runner_->Start(scenario_, cpus_);
+  RunToTheEnd();
+
+  const auto errors = All<wire::Error>();
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(errors[0].layer, "workload");
+  EXPECT_TRUE(absl::StrContains(errors[0].text, "step 1 at 50ms (run /bin/false): exit code 1"))
+      << errors[0].text;
+  EXPECT_TRUE(All<wire::Result>().empty());
 }
 
 TEST_F(RunnerTest, CgroupGetsWhatTheScenarioSays) {

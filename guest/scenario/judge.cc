@@ -1,39 +1,24 @@
 #include "guest/scenario/judge.h"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/time/time.h"
+#include "guest/scenario/judge_figures.h"
 #include "guest/scenario/scheduler_judge.h"
 
 namespace stasis {
 namespace {
 
-constexpr absl::Duration kLongestSilence = absl::Seconds(1);
+constexpr double kMostScale = 10;
 
-// Three digits are as much as is worth reading.
-std::string Readable(absl::Duration duration) {
-  const double seconds = absl::ToDoubleSeconds(duration);
-  if (seconds >= 1) return absl::StrFormat("%.2fs", seconds);
-  if (seconds >= 1e-3) return absl::StrFormat("%.3gms", seconds * 1e3);
-  return absl::StrFormat("%.3gus", seconds * 1e6);
-}
-
-absl::Duration Ns(uint64_t ns) {
-  return absl::Nanoseconds(static_cast<int64_t>(std::min<uint64_t>(ns, INT64_MAX)));
-}
-
-std::string NameOf(const WorkerMeasurement& worker) {
-  return absl::StrCat("worker ", worker.index, " (", worker.cgroup, ", ", worker.kind, ", pid ",
-                      worker.pid, ")");
-}
+using judge::LifeOf;
+using judge::NameOf;
+using judge::Ns;
+using judge::Readable;
 
 // Why the figures prove nothing; "" if they do.
-std::string MissingEvidence(const Scenario& scenario, const Measurements& measurements) {
+std::string MissingEvidence(const Scenario& scenario, const Measurements& measurements,
+                            const DefaultLimits& defaults) {
   if (measurements.workers.size() != WorkerCount(scenario)) {
     return absl::StrCat(measurements.workers.size(), " workers reported, the scenario has ",
                         WorkerCount(scenario));
@@ -48,17 +33,21 @@ std::string MissingEvidence(const Scenario& scenario, const Measurements& measur
   const absl::Duration ran = measurements.end_ns < measurements.start_ns
                                  ? absl::ZeroDuration()
                                  : Ns(measurements.end_ns - measurements.start_ns);
-  if (ran < scenario.duration) {
-    return absl::StrCat("it ran for ", Readable(ran), " only");
+  if (ran < scenario.duration) return absl::StrCat("it ran for ", Readable(ran), " only");
+  if (measurements.steps.size() != scenario.steps.size()) {
+    return absl::StrCat(measurements.steps.size(), " of ", scenario.steps.size(),
+                        " steps were carried out");
   }
   for (const WorkerMeasurement& worker : measurements.workers) {
+    // One that steps let run for a moment only may not have come to anything.
+    if (LifeOf(worker, measurements) < std::min(defaults.max_gap, scenario.duration)) continue;
     if (!worker.started) return absl::StrCat(NameOf(worker), " never ran");
     if (worker.iterations == 0) return absl::StrCat(NameOf(worker), " did not get a thing done");
     // With max_gap, a worker that waits at the end is judged by that; without it, silence would
     // pass for work.
-    const uint64_t silent_ns =
-        measurements.end_ns - std::min(worker.last_seen_ns, measurements.end_ns);
-    if (!scenario.expect.max_gap.has_value() && Ns(silent_ns) > kLongestSilence) {
+    const uint64_t end_ns = worker.stop_ns != 0 ? worker.stop_ns : measurements.end_ns;
+    const uint64_t silent_ns = end_ns - std::min(worker.last_seen_ns + worker.frozen_ns, end_ns);
+    if (!scenario.expect.max_gap.has_value() && Ns(silent_ns) > defaults.max_gap) {
       return absl::StrCat(NameOf(worker), " was last seen ", Readable(Ns(silent_ns)),
                           " before the end");
     }
@@ -66,107 +55,87 @@ std::string MissingEvidence(const Scenario& scenario, const Measurements& measur
   return "";
 }
 
-Outcome JudgeEvidence(const Scenario& scenario, const Measurements& measurements) {
+Outcome JudgeEvidence(const Scenario& scenario, const Measurements& measurements,
+                      const DefaultLimits& defaults) {
   Outcome outcome{
       .name = "evidence",
       .limit = absl::StrCat(WorkerCount(scenario), " workers for ", Readable(scenario.duration)),
       .measured = absl::StrCat(
           measurements.workers.size(), " workers for ",
           Readable(Ns(measurements.end_ns - std::min(measurements.start_ns, measurements.end_ns)))),
-      .detail = MissingEvidence(scenario, measurements)};
+      .detail = MissingEvidence(scenario, measurements, defaults)};
+  if (!scenario.steps.empty()) {
+    absl::StrAppend(&outcome.limit, ", ", scenario.steps.size(), " steps");
+    absl::StrAppend(&outcome.measured, ", ", measurements.steps.size(), " steps");
+  }
   outcome.ok = outcome.detail.empty();
   return outcome;
 }
 
-Outcome JudgeGap(absl::Duration limit, const Measurements& measurements) {
-  Outcome outcome{.name = "max_gap", .limit = Readable(limit), .measured = "nothing"};
-  const WorkerMeasurement* worst = nullptr;
-  for (const WorkerMeasurement& worker : measurements.workers) {
-    if (worst == nullptr || worker.max_gap_ns > worst->max_gap_ns) worst = &worker;
-  }
-  if (worst == nullptr) return outcome;
-  const uint64_t began = worst->gap_at_ns - std::min(worst->gap_at_ns, measurements.start_ns);
-  outcome.measured = Readable(Ns(worst->max_gap_ns));
-  outcome.ok = Ns(worst->max_gap_ns) <= limit;
-  outcome.detail =
-      absl::StrCat(NameOf(*worst), worst->gap_unfinished ? " still waits" : " waited", " on CPU ",
-                   worst->gap_cpu, " from ", Readable(Ns(began)), " into the run");
+Outcome JudgeDefaultGap(const DefaultLimits& defaults, const Measurements& measurements) {
+  Outcome outcome = judge::Gap(defaults.max_gap, measurements);
+  absl::StrAppend(&outcome.limit, " by default");
   return outcome;
 }
 
-Outcome JudgeSpread(double limit, const Measurements& measurements) {
-  struct Range {
-    const WorkerMeasurement* least = nullptr;
-    const WorkerMeasurement* most = nullptr;
-  };
-  std::map<std::tuple<std::string, uint32_t, std::string>, Range> groups;
-  for (const WorkerMeasurement& worker : measurements.workers) {
-    Range& range = groups[{worker.cgroup, worker.work, worker.role}];
-    if (range.least == nullptr || worker.run_ns < range.least->run_ns) range.least = &worker;
-    if (range.most == nullptr || worker.run_ns > range.most->run_ns) range.most = &worker;
-  }
-  Outcome outcome{
-      .name = "max_spread", .limit = absl::StrFormat("%.3g", limit), .measured = "nothing"};
-  double worst = -1;
-  for (const auto& [key, range] : groups) {
-    // A group in which nobody ran at all is no fair one.
-    const double most = static_cast<double>(range.most->run_ns);
-    const double spread = most == 0 ? 1 : (most - static_cast<double>(range.least->run_ns)) / most;
-    if (spread <= worst) continue;
-    worst = spread;
-    outcome.measured = absl::StrFormat("%.3g", spread);
-    outcome.detail = absl::StrCat("cgroup ", std::get<0>(key), ": worker ", range.least->index,
-                                  " ran ", Readable(Ns(range.least->run_ns)), ", worker ",
-                                  range.most->index, " ", Readable(Ns(range.most->run_ns)));
-  }
-  outcome.ok = worst >= 0 && worst <= limit;
-  return outcome;
-}
-
-Outcome JudgeIsolation(const Measurements& measurements) {
-  Outcome outcome{.name = "isolation", .limit = "inside its CPUs", .measured = "nothing"};
-  uint64_t outside = 0;
-  for (const WorkerMeasurement& worker : measurements.workers) {
-    const CpuSet stray = worker.cpus_used.Without(worker.cpus_allowed);
-    if (stray.empty()) continue;
-    ++outside;
-    if (!outcome.detail.empty()) continue;
-    outcome.detail = absl::StrCat(NameOf(worker), " ran on CPU ", stray.ToString(),
-                                  ", allowed are ", worker.cpus_allowed.ToString());
-  }
-  outcome.measured = absl::StrCat(outside, " of ", measurements.workers.size(), " workers outside");
-  outcome.ok = outside == 0 && !measurements.workers.empty();
-  return outcome;
-}
-
-Outcome JudgeIterations(uint64_t limit, const Measurements& measurements) {
-  Outcome outcome{.name = "min_iterations", .limit = absl::StrCat(limit), .measured = "nothing"};
-  const WorkerMeasurement* least = nullptr;
-  for (const WorkerMeasurement& worker : measurements.workers) {
-    if (least == nullptr || worker.iterations < least->iterations) least = &worker;
-  }
-  if (least == nullptr) return outcome;
-  outcome.measured = absl::StrCat(least->iterations);
-  outcome.ok = least->iterations >= limit;
-  outcome.detail = absl::StrCat(NameOf(*least), " made the fewest");
-  return outcome;
+std::string NameOf(const Outcome& outcome) {
+  return outcome.of.empty() ? outcome.name : absl::StrCat(outcome.name, " of ", outcome.of);
 }
 
 }  // namespace
 
-std::vector<Outcome> Judge(const Scenario& scenario, const Measurements& measurements) {
+DefaultLimits ScaledLimits(uint64_t calibration_ns, bool emulated) {
+  DefaultLimits limits;
+  if (!emulated) return limits;
+  limits.scale =
+      std::clamp(static_cast<double>(calibration_ns) / kReferenceCalibrationNs, 1.0, kMostScale);
+  limits.max_gap *= limits.scale;
+  return limits;
+}
+
+std::vector<Outcome> Judge(const Scenario& scenario, const Measurements& measurements,
+                           const DefaultLimits& defaults) {
   const ExpectSpec& expect = scenario.expect;
   std::vector<Outcome> outcomes;
   if (scenario.scheduler.has_value()) {
     outcomes.push_back(JudgeScheduler(scenario, measurements));
     if (!outcomes.back().ok) return outcomes;
   }
-  outcomes.push_back(JudgeEvidence(scenario, measurements));
-  if (expect.max_gap) outcomes.push_back(JudgeGap(*expect.max_gap, measurements));
-  if (expect.max_spread) outcomes.push_back(JudgeSpread(*expect.max_spread, measurements));
-  if (expect.isolation) outcomes.push_back(JudgeIsolation(measurements));
+  outcomes.push_back(JudgeEvidence(scenario, measurements, defaults));
+  outcomes.push_back(expect.max_gap ? judge::Gap(*expect.max_gap, measurements)
+                                    : JudgeDefaultGap(defaults, measurements));
+  if (expect.max_spread) outcomes.push_back(judge::Spread(*expect.max_spread, measurements));
+  if (expect.isolation) outcomes.push_back(judge::Isolation(measurements));
   if (expect.min_iterations) {
-    outcomes.push_back(JudgeIterations(*expect.min_iterations, measurements));
+    outcomes.push_back(judge::Iterations(*expect.min_iterations, scenario, measurements));
+  }
+  if (expect.min_iteration_rate) {
+    outcomes.push_back(judge::IterationRate(*expect.min_iteration_rate, measurements));
+  }
+  if (expect.max_migrations) {
+    outcomes.push_back(judge::Migrations(*expect.max_migrations, measurements));
+  }
+  if (expect.max_migration_rate) {
+    outcomes.push_back(judge::MigrationRate(*expect.max_migration_rate, measurements));
+  }
+  if (expect.max_variation) {
+    outcomes.push_back(judge::Variation(*expect.max_variation, measurements));
+  }
+  if (expect.max_stall) outcomes.push_back(judge::Stall(*expect.max_stall, measurements));
+  if (expect.max_imbalance) {
+    outcomes.push_back(judge::Imbalance(*expect.max_imbalance, measurements));
+  }
+  for (const LatencyExpect& entry : expect.wakeup) {
+    judge::Latency("wakeup", entry, scenario, measurements, &outcomes);
+  }
+  for (const LatencyExpect& entry : expect.response) {
+    judge::Latency("response", entry, scenario, measurements, &outcomes);
+  }
+  for (const RatioExpect& entry : expect.ratio) {
+    outcomes.push_back(judge::Ratio(entry, scenario, measurements));
+  }
+  for (const ScxEventExpect& entry : expect.scx_events) {
+    outcomes.push_back(judge::ScxEvent(entry, measurements));
   }
   return outcomes;
 }
@@ -178,37 +147,47 @@ bool ShouldFail(const Scenario& scenario, const Outcome& outcome) {
 }
 
 Judgement Conclude(const Scenario& scenario, const std::vector<Outcome>& outcomes) {
-  const Outcome* wanted_failure = nullptr;
+  const auto failed_as_stated = [&scenario](const Outcome& outcome) {
+    return IsOfScheduler(outcome) ? IsStatedFailure(*scenario.expect.should_fail, outcome)
+                                  : !outcome.ok;
+  };
+  const Outcome* wanted = nullptr;  // what should fail: of a list, an entry that did
+  const Outcome* missing = nullptr;
+  for (const Outcome& outcome : outcomes) {
+    if (!ShouldFail(scenario, outcome)) continue;
+    if (wanted == nullptr || !failed_as_stated(*wanted)) wanted = &outcome;
+  }
   for (const Outcome& outcome : outcomes) {
     const bool should_fail = ShouldFail(scenario, outcome);
-    if (should_fail) wanted_failure = &outcome;
-    const bool failed_as_stated = IsOfScheduler(outcome) && should_fail
-                                      ? IsStatedFailure(*scenario.expect.should_fail, outcome)
-                                      : !outcome.ok;
-    if (should_fail ? failed_as_stated : outcome.ok) continue;
+    if (outcome.missing && missing == nullptr) missing = &outcome;
+    if (outcome.missing || (should_fail ? failed_as_stated(*wanted) : outcome.ok)) continue;
     // An end of the scheduler is a sentence of its own, without a limit.
     if (IsOfScheduler(outcome)) {
       return {.pass = false,
-              .reason = absl::StrCat(outcome.measured,
-                                     should_fail ? ", should have ended by " : "",
+              .reason = absl::StrCat(outcome.measured, should_fail ? ", should have ended by " : "",
                                      should_fail ? *scenario.expect.should_fail : "")};
     }
     return {
         .pass = false,
-        .reason = absl::StrCat(outcome.name, ": ", outcome.measured,
+        .reason = absl::StrCat(NameOf(outcome), ": ", outcome.measured,
                                should_fail ? ", should have been outside of " : ", limit ",
                                outcome.limit, outcome.detail.empty() ? "" : ": ", outcome.detail)};
   }
-  if (scenario.expect.should_fail.has_value() && wanted_failure == nullptr) {
+  if (missing != nullptr) {
+    return {.pass = false,
+            .missing = true,
+            .reason = absl::StrCat(NameOf(*missing), ": ", missing->detail)};
+  }
+  if (scenario.expect.should_fail.has_value() && wanted == nullptr) {
     return {.pass = false, .reason = absl::StrCat(*scenario.expect.should_fail, " was not judged")};
   }
-  if (wanted_failure != nullptr && IsOfScheduler(*wanted_failure)) {
-    return {.pass = true, .reason = absl::StrCat("fails as it should: ", wanted_failure->measured)};
+  if (wanted != nullptr && IsOfScheduler(*wanted)) {
+    return {.pass = true, .reason = absl::StrCat("fails as it should: ", wanted->measured)};
   }
-  if (wanted_failure != nullptr) {
+  if (wanted != nullptr) {
     return {.pass = true,
-            .reason = absl::StrCat("fails as it should: ", wanted_failure->name, " ",
-                                   wanted_failure->measured, ", limit ", wanted_failure->limit)};
+            .reason = absl::StrCat("fails as it should: ", NameOf(*wanted), " ", wanted->measured,
+                                   ", limit ", wanted->limit)};
   }
   return {.pass = true, .reason = "every expectation held"};
 }

@@ -3,6 +3,7 @@
 #define STASIS_GUEST_SCENARIO_MEASUREMENTS_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,9 @@ struct WorkerMeasurement {
   CpuSet cpus_used;
   CpuSet cpus_allowed;
   uint64_t last_seen_ns = 0;  // when it last read the clock (or woke up)
+  uint64_t start_ns = 0;      // when it was let go: the start of the run, or a step
+  uint64_t stop_ns = 0;       // when a step stopped it; 0: it was there until the end
+  uint64_t frozen_ns = 0;     // how long its cgroup was frozen meanwhile
   // From a wake-up by a partner or a timer until it ran, and from asking for something until it was
   // done; empty for kinds that have no such thing.
   Histogram wakeup;
@@ -65,8 +69,106 @@ struct WorkerMeasurement {
     v("cpus_used", self.cpus_used);
     v("cpus_allowed", self.cpus_allowed);
     v("last_seen_ns", self.last_seen_ns);
+    v("start_ns", self.start_ns);
+    v("stop_ns", self.stop_ns);
+    v("frozen_ns", self.frozen_ns);
     v("wakeup", self.wakeup);
     v("response", self.response);
+  }
+};
+
+// One worker in one phase.
+struct PhaseFigures {
+  uint32_t index = 0;  // of the worker
+  uint64_t iterations = 0;
+  uint64_t run_ns = 0;
+  bool frozen = false;
+  CpuSet cpus_used;
+  CpuSet cpus_allowed;
+
+  template <typename V, typename Self>
+  static void VisitFields(V& v, Self& self) {
+    v("index", self.index);
+    v("iterations", self.iterations);
+    v("run_ns", self.run_ns);
+    v("frozen", self.frozen);
+    v("cpus_used", self.cpus_used);
+    v("cpus_allowed", self.cpus_allowed);
+  }
+};
+
+// A time in which no step changed anything: from the start, or kStepTransition after a step, until
+// the next step or the end. Without steps there is one, the whole run.
+struct PhaseMeasurement {
+  uint32_t steps = 0;  // before it
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;
+  std::vector<PhaseFigures> workers;  // those that lived through all of it
+
+  template <typename V, typename Self>
+  static void VisitFields(V& v, Self& self) {
+    v("steps", self.steps);
+    v("start_ns", self.start_ns);
+    v("end_ns", self.end_ns);
+    v("workers", self.workers);
+  }
+};
+
+// What became of a step.
+struct StepMeasurement {
+  uint32_t index = 0;
+  std::string what;         // StepText
+  uint64_t planned_ns = 0;  // since the start of the run, as the two below
+  uint64_t began_ns = 0;
+  uint64_t ended_ns = 0;
+  std::string error;  // "": it was carried out
+
+  template <typename V, typename Self>
+  static void VisitFields(V& v, Self& self) {
+    v("index", self.index);
+    v("what", self.what);
+    v("planned_ns", self.planned_ns);
+    v("began_ns", self.began_ns);
+    v("ended_ns", self.ended_ns);
+    v("error", self.error);
+  }
+};
+
+// A work group over time.
+struct GroupMeasurement {
+  std::string cgroup;
+  uint32_t work = 0;
+  uint64_t stall_ns = 0;  // longest time in which one wanted the CPU and none got anything done
+  uint64_t stall_at_ns = 0;
+  std::vector<uint64_t> iterations;  // of all its workers so far, at each of Measurements::marks_ns
+
+  template <typename V, typename Self>
+  static void VisitFields(V& v, Self& self) {
+    v("cgroup", self.cgroup);
+    v("work", self.work);
+    v("stall_ns", self.stall_ns);
+    v("stall_at_ns", self.stall_at_ns);
+    v("iterations", self.iterations);
+  }
+};
+
+// How evenly runnable workers were spread, over all samples.
+struct ImbalanceMeasurement {
+  uint64_t samples = 0;
+  double mean = 0;
+  uint64_t most = 0;
+  uint64_t most_at_ns = 0;
+  uint32_t busy_cpu = 0;  // of the most
+  uint32_t free_cpu = 0;
+
+  template <typename V, typename Self>
+  static void VisitFields(V& v, Self& self) {
+    v("samples", self.samples);
+    v("mean", self.mean);
+    v("most", self.most);
+    v("most_at_ns", self.most_at_ns);
+    v("busy_cpu", self.busy_cpu);
+    v("free_cpu", self.free_cpu);
   }
 };
 
@@ -75,6 +177,14 @@ struct Measurements {
   uint64_t end_ns = 0;    // when the last sample was taken, before they were told to stop
   std::vector<WorkerMeasurement> workers;
   std::optional<SchedulerMeasurement> scheduler;  // of a scenario that names one
+  std::vector<PhaseMeasurement> phases;
+  std::vector<StepMeasurement> steps;  // those that were carried out
+  std::vector<uint64_t> marks_ns;      // evenly spaced, at most 256
+  std::vector<GroupMeasurement> groups;
+  std::optional<ImbalanceMeasurement> imbalance;  // where the scenario expects something of it
+  // How much the counters of sched_ext grew; absent where the kernel has none.
+  std::optional<std::map<std::string, uint64_t>> scx_events;
+  uint64_t calibration_ns = 0;  // what a piece of kernel work took before the run
 
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
@@ -82,6 +192,13 @@ struct Measurements {
     v("end_ns", self.end_ns);
     v("workers", self.workers);
     v("scheduler", self.scheduler);
+    v("phases", self.phases);
+    v("steps", self.steps);
+    v("marks_ns", self.marks_ns);
+    v("groups", self.groups);
+    v("imbalance", self.imbalance);
+    v("scx_events", self.scx_events);
+    v("calibration_ns", self.calibration_ns);
   }
 };
 

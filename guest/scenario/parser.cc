@@ -4,200 +4,125 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <limits>
-#include <map>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "guest/scenario/cgroup_parser.h"
 #include "guest/scenario/cpu_set.h"
-#include "guest/scenario/near_match.h"
+#include "guest/scenario/expect_parser.h"
+#include "guest/scenario/expect_table.h"
 #include "guest/scenario/scheduler_judge.h"
 #include "guest/scenario/scheduler_parser.h"
+#include "guest/scenario/step_parser.h"
 #include "guest/scenario/toml_reader.h"
-#include "guest/scenario/units.h"
 #include "guest/scenario/work_parser.h"
 
 namespace stasis {
 namespace {
 
 // Fills a Scenario from one file; members named after the tables that they read.
-class Parser : private TomlReader {
+class Parser : public TomlReader {
  public:
-  explicit Parser(absl::string_view filename) : TomlReader(filename) {}
+  Parser(absl::string_view filename, const CpuGroups* groups)
+      : TomlReader(filename), groups_(groups) {}
 
-  absl::StatusOr<Scenario> Parse(absl::string_view text);
+  // What was read; only good without errors.
+  Scenario Parse(absl::string_view text);
+
+  Keys RootKeys();
+  Keys MachineKeys();
 
  private:
-  void ReadMachine(const toml::node& node);
-  void ReadCgroup(const toml::node& node);
-  void ReadName(const toml::node& node, CgroupSpec* cgroup);
-  void ReadMax(const toml::node& node, CpuMax* max);
-  void ReadExpect(const toml::node& node);
-  void ReadShouldFail(const toml::node& node);
   void CheckWhole(const toml::table& root);
 
+  const CpuGroups* const groups_;
   Scenario scenario_;
 };
 
-void Parser::ReadMachine(const toml::node& node) {
-  MachineSpec& machine = scenario_.machine;
-  int64_t number;
-  std::string text;
+TomlReader::Keys Parser::MachineKeys() {
+  MachineSpec* machine = &scenario_.machine;
   Keys keys;
-  keys.known["topology"] = [&](const toml::node& value) {
-    if (Get(value, "topology", &text)) machine.topology = text;
-  };
-  keys.known["memory"] = [&](const toml::node& value) {
-    if (value.is_number()) {
-      Fail(value, "'memory': a number without a unit; expected a size in quotes, such as \"512M\"");
-      return;
-    }
-    if (!Get(value, "memory", &text)) return;
-    auto bytes = ParseMemoryBytes(text);
-    if (!bytes.ok()) return Fail(value, absl::StrCat("'memory': ", bytes.status().message()));
-    machine.memory_bytes = *bytes;
-  };
-  keys.known["cmdline"] = [&](const toml::node& value) { Get(value, "cmdline", &machine.cmdline); };
-  keys.known["requires"] = [&](const toml::node& value) {
-    ReadEach(value, "requires", [&](const toml::node& item) {
-      if (!Get(item, "requires", &text)) return;
-      machine.required_config.emplace_back(absl::StripPrefix(text, "CONFIG_"));
-    });
-  };
-  keys.known["min_cpus"] = [&](const toml::node& value) {
-    if (GetNumber(value, "min_cpus", 1, CpuSet::kMaxCpus, &number)) {
-      machine.min_cpus = static_cast<uint32_t>(number);
-    }
-  };
-  keys.known["needs_smt"] = [&](const toml::node& value) {
-    Get(value, "needs_smt", &machine.needs_smt);
-  };
-  keys.known["disks"] = [&](const toml::node& value) {
-    ReadEach(value, "disks", [&](const toml::node& item) {
-      if (!Get(item, "disks", &text)) return;
-      machine.disks.push_back(text);
-    });
-  };
+  keys.Add("topology", "\"1n2l4c2t\"",
+           "NUMA nodes, last-level caches in all, cores for each cache, threads for each core",
+           [=, this](const toml::node& value) {
+             std::string text;
+             if (Get(value, "topology", &text)) machine->topology = text;
+           });
+  keys.Add("memory", "a size", "of the guest; \"512M\"", [=, this](const toml::node& value) {
+    uint64_t bytes;
+    if (GetSize(value, "memory", "512M", &bytes)) machine->memory_bytes = bytes;
+  });
+  keys.Add("cmdline", "a text", "appended to the kernel's command line",
+           [=, this](const toml::node& value) { Get(value, "cmdline", &machine->cmdline); });
+  keys.Add("requires", "a list of texts",
+           "options that the kernel must have, such as \"SCHED_CLASS_EXT\"",
+           [=, this](const toml::node& value) {
+             ReadEach(value, "requires", [&](const toml::node& item) {
+               std::string text;
+               if (!Get(item, "requires", &text)) return;
+               machine->required_config.emplace_back(absl::StripPrefix(text, "CONFIG_"));
+             });
+           });
+  keys.Add("min_cpus", "a number", "the scenario makes no sense with less; 1 by default",
+           [=, this](const toml::node& value) {
+             int64_t number;
+             if (GetNumber(value, "min_cpus", 1, CpuSet::kMaxCpus, &number)) {
+               machine->min_cpus = static_cast<uint32_t>(number);
+             }
+           });
+  keys.Add("needs_smt", "true or false", "whether it needs two threads per core; false by default",
+           [=, this](const toml::node& value) { Get(value, "needs_smt", &machine->needs_smt); });
+  keys.Add("disks", "a list of texts", "virtio disks, as --disk takes them",
+           [=, this](const toml::node& value) {
+             ReadEach(value, "disks", [&](const toml::node& item) {
+               std::string text;
+               if (Get(item, "disks", &text)) machine->disks.push_back(text);
+             });
+           });
   keys.refused["distances"] = "NUMA distances are the default ones";
-  ReadTable(node, "[machine]", keys);
+  return keys;
 }
 
-void Parser::ReadMax(const toml::node& node, CpuMax* max) {
-  std::string text;
-  if (!Get(node, "max", &text)) return;
-  const size_t slash = text.find('/');
-  auto quota = ParseDuration(absl::string_view(text).substr(0, slash));
-  auto period = slash == std::string::npos
-                    ? absl::StatusOr<absl::Duration>(absl::InvalidArgumentError(""))
-                    : ParseDuration(absl::string_view(text).substr(slash + 1));
-  // The kernel's own limits.
-  if (!quota.ok() || !period.ok() || *quota < absl::Milliseconds(1) ||
-      *period < absl::Milliseconds(1) || *period > absl::Seconds(1)) {
-    Fail(node, absl::StrCat("'max': '", text,
-                            "'; expected CPU time per period, such as \"50ms/100ms\" (at least "
-                            "1ms, period at most 1s)"));
-    return;
-  }
-  *max = CpuMax{*quota, *period};
-}
-
-void Parser::ReadName(const toml::node& node, CgroupSpec* cgroup) {
-  if (!Get(node, "name", &cgroup->name)) return;
-  const bool valid = !cgroup->name.empty() && cgroup->name.size() <= 64 && cgroup->name[0] != '.' &&
-                     std::all_of(cgroup->name.begin(), cgroup->name.end(), [](char c) {
-                       return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
-                              c == '-' || c == '.';
-                     });
-  if (absl::StrContains(cgroup->name, "/")) {
-    return Fail(node, "'name': nested cgroups ('/') are not supported yet");
-  }
-  if (!valid) Fail(node, "'name': expected 1 to 64 letters, digits, '_', '-' or '.'");
-  for (const CgroupSpec& other : scenario_.cgroups) {
-    if (other.name == cgroup->name) {
-      Fail(node, absl::StrCat("'name': there is a cgroup '", cgroup->name, "' already"));
-    }
-  }
-}
-
-void Parser::ReadCgroup(const toml::node& node) {
-  CgroupSpec cgroup;
-  int64_t number;
+TomlReader::Keys Parser::RootKeys() {
   Keys keys;
-  keys.known["name"] = [&](const toml::node& value) { ReadName(value, &cgroup); };
-  keys.known["cpus"] = [&](const toml::node& value) { GetCpus(value, "cpus", &cgroup.cpus); };
-  keys.known["weight"] = [&](const toml::node& value) {
-    if (GetNumber(value, "weight", 1, 10000, &number)) {
-      cgroup.weight = static_cast<uint32_t>(number);
-    }
-  };
-  keys.known["max"] = [&](const toml::node& value) { ReadMax(value, &cgroup.max.emplace()); };
-  keys.known["work"] = [&](const toml::node& value) {
-    ReadEach(value, "work", [&](const toml::node& item) {
-      WorkSpec work;
-      if (ReadWork(this, item, &work)) cgroup.work.push_back(std::move(work));
-    });
-  };
-  keys.refused["memory"] = keys.refused["memory_max"] = "memory limits come later";
-  ReadTable(node, "[[cgroup]]", keys);
-  if (cgroup.name.empty()) Fail(node, "[[cgroup]] without 'name'");
-  scenario_.cgroups.push_back(std::move(cgroup));
+  keys.Add("summary", "a text", "one line: what the scenario is, and what bug it hunts",
+           [this](const toml::node& v) { Get(v, "summary", &scenario_.summary); });
+  keys.Add("duration", "a time", "how long the workers run; at most 24 hours",
+           [this](const toml::node& v) { GetPositive(v, "duration", &scenario_.duration); });
+  keys.Add("machine", "a table", "what the machine must be",
+           [this](const toml::node& v) { ReadTable(v, "[machine]", MachineKeys()); });
+  keys.Add("scheduler", "a table", "the sched_ext scheduler that is tested; the kernel's own without",
+           [this](const toml::node& v) {
+             ReadScheduler(this, v, &scenario_.scheduler.emplace());
+           });
+  keys.Add("cgroup", "tables", "cgroups (v2) with their work",
+           [this](const toml::node& v) {
+             ReadEach(v, "cgroup", [&](const toml::node& item) {
+               ReadCgroup(this, item, groups_, &scenario_);
+             });
+           });
+  // Read after all others, of which they speak.
+  keys.Add("step", "tables", "what changes while it runs", [](const toml::node&) {});
+  keys.Add("expect", "a table", "what must hold", [](const toml::node&) {});
+  return keys;
 }
 
-void Parser::ReadShouldFail(const toml::node& node) {
-  std::string name;
-  if (!Get(node, "should_fail", &name)) return;
-  std::vector<std::string> names = {"max_gap", "max_spread", "isolation", "min_iterations"};
-  for (std::string& failure : SchedulerFailures()) names.push_back(std::move(failure));
-  if (std::find(names.begin(), names.end(), name) == names.end()) {
-    return Fail(
-        node, absl::StrCat("'should_fail': '", name, "' is no expectation",
-                           NearMatchHint(name, names), "; expected ", absl::StrJoin(names, ", ")));
-  }
-  scenario_.expect.should_fail = name;
-}
-
-void Parser::ReadExpect(const toml::node& node) {
-  ExpectSpec& expect = scenario_.expect;
-  int64_t number;
-  Keys keys;
-  keys.known["max_gap"] = [&](const toml::node& value) {
-    GetPositive(value, "max_gap", &expect.max_gap.emplace());
-  };
-  keys.known["max_spread"] = [&](const toml::node& value) {
-    GetFraction(value, "max_spread", &expect.max_spread.emplace());
-  };
-  keys.known["isolation"] = [&](const toml::node& value) {
-    Get(value, "isolation", &expect.isolation);
-  };
-  keys.known["min_iterations"] = [&](const toml::node& value) {
-    if (GetNumber(value, "min_iterations", 1, std::numeric_limits<int64_t>::max(), &number)) {
-      expect.min_iterations = static_cast<uint64_t>(number);
-    }
-  };
-  keys.known["should_fail"] = [&](const toml::node& value) { ReadShouldFail(value); };
-  for (const char* later : {"wakeup_latency", "migrations", "iteration_rate", "ratio", "throughput",
-                            "imbalance", "stall", "scx_events"}) {
-    keys.refused[later] = "this version judges max_gap, max_spread, isolation, min_iterations";
-  }
-  ReadTable(node, "[expect]", keys);
-}
-
+// What no single key is to blame for.
 void Parser::CheckWhole(const toml::table& root) {
-  if (!root.contains("duration")) {
-    Fail(root, "no 'duration'; expected a time such as duration = \"10s\"");
-  }
   if (scenario_.duration > absl::Hours(24)) {
     Fail(*root.get("duration"), "'duration': at most 24 hours");
   }
   const uint32_t workers = WorkerCount(scenario_);
   if (workers == 0) Fail(root, "no work; expected a [[cgroup]] with work = [{ kind = ... }]");
   if (workers > kMaxWorkers) {
-    Fail(root, absl::StrCat(workers, " workers in all; at most ", kMaxWorkers));
+    Fail(root, absl::StrCat(workers, " workers in all, those that steps start included; at most ",
+                            kMaxWorkers));
+  }
+  if ((scenario_.steps.size() + 1) * workers > kMaxPhaseFigures) {
+    Fail(root, absl::StrCat(scenario_.steps.size(), " steps with ", workers,
+                            " workers; at most ", kMaxPhaseFigures,
+                            " for (steps + 1) times workers"));
   }
   const ExpectSpec& expect = scenario_.expect;
   const bool scheduler_fails =
@@ -208,23 +133,25 @@ void Parser::CheckWhole(const toml::table& root) {
                       "' is an end of the scheduler, and there is no [scheduler]"));
   }
   if (scheduler_fails) return;
-  if (!expect.max_gap && !expect.max_spread && !expect.isolation && !expect.min_iterations) {
-    Fail(root,
-         "nothing is expected: [expect] needs max_gap, max_spread, isolation or "
-         "min_iterations");
+  std::vector<std::string> names;
+  bool any = false;
+  for (const ExpectationInfo& info : Expectations()) {
+    names.push_back(info.name);
+    any |= IsSet(expect, info);
+  }
+  if (!any) {
+    Fail(root, absl::StrCat("nothing is expected: [expect] needs one of ",
+                            absl::StrJoin(names, ", ")));
   }
   if (!expect.should_fail.has_value()) return;
-  const std::map<std::string, bool> set = {{"max_gap", expect.max_gap.has_value()},
-                                           {"max_spread", expect.max_spread.has_value()},
-                                           {"isolation", expect.isolation},
-                                           {"min_iterations", expect.min_iterations.has_value()}};
-  if (!set.at(*expect.should_fail)) {
+  const ExpectationInfo* info = ExpectationByName(*expect.should_fail);
+  if (info != nullptr && !IsSet(expect, *info)) {
     Fail(*root["expect"]["should_fail"].node(),
          absl::StrCat("'should_fail': there is no '", *expect.should_fail, "' in [expect]"));
   }
 }
 
-absl::StatusOr<Scenario> Parser::Parse(absl::string_view text) {
+Scenario Parser::Parse(absl::string_view text) {
   absl::string_view name = filename();
   if (const size_t slash = name.rfind('/'); slash != absl::string_view::npos) {
     name.remove_prefix(slash + 1);
@@ -234,36 +161,44 @@ absl::StatusOr<Scenario> Parser::Parse(absl::string_view text) {
   if (!parsed) {
     const std::string_view what = parsed.error().description();
     Fail(parsed.error().source(), absl::string_view(what.data(), what.size()));
-    return status();
+    return scenario_;
   }
   const toml::table& root = parsed.table();
-  Keys keys;
-  keys.known["summary"] = [&](const toml::node& v) { Get(v, "summary", &scenario_.summary); };
-  keys.known["duration"] = [&](const toml::node& v) {
-    GetPositive(v, "duration", &scenario_.duration);
-  };
-  keys.known["machine"] = [&](const toml::node& v) { ReadMachine(v); };
-  keys.known["scheduler"] = [&](const toml::node& v) {
-    ReadScheduler(this, v, &scenario_.scheduler.emplace());
-  };
-  keys.known["cgroup"] = [&](const toml::node& v) {
-    ReadEach(v, "cgroup", [&](const toml::node& item) { ReadCgroup(item); });
-  };
-  keys.known["expect"] = [&](const toml::node& v) { ReadExpect(v); };
-  keys.refused["step"] = "steps over time come later";
-  ReadTable(root, "", keys);
-  CheckWhole(root);
-  if (!status().ok()) return status();
+  ReadTable(root, "", RootKeys());
+  if (const toml::node* steps = root.get("step")) ReadSteps(this, *steps, groups_, &scenario_);
+  if (const toml::node* expect = root.get("expect")) ReadExpect(this, *expect, &scenario_);
+  SortErrors();
+  if (!root.contains("duration")) {
+    Fail(root, "no 'duration'; expected a time such as duration = \"10s\"");
+  }
+  if (errors() == 0) CheckWhole(root);
   return scenario_;
 }
 
 }  // namespace
 
-absl::StatusOr<Scenario> ParseScenario(absl::string_view text, absl::string_view filename) {
-  return Parser(filename).Parse(text);
+absl::StatusOr<Scenario> ParseScenario(absl::string_view text, absl::string_view filename,
+                                       const CpuGroups* groups) {
+  Parser parser(filename, groups);
+  Scenario scenario = parser.Parse(text);
+  if (parser.errors() != 0) return parser.status();
+  return scenario;
 }
 
-absl::StatusOr<Scenario> LoadScenario(const std::string& path) {
+std::vector<std::string> CheckScenario(absl::string_view text, absl::string_view filename,
+                                       const CpuGroups* groups) {
+  Parser parser(filename, groups);
+  parser.Parse(text);
+  return parser.AllErrors();
+}
+
+absl::StatusOr<Scenario> LoadScenario(const std::string& path, const CpuGroups* groups) {
+  absl::StatusOr<std::string> text = ReadScenarioFile(path);
+  if (!text.ok()) return text.status();
+  return ParseScenario(*text, path, groups);
+}
+
+absl::StatusOr<std::string> ReadScenarioFile(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("scenario ", path));
   std::string text;
@@ -273,7 +208,24 @@ absl::StatusOr<Scenario> LoadScenario(const std::string& path) {
   const int error = errno;
   close(fd);
   if (got < 0) return absl::ErrnoToStatus(error, absl::StrCat("scenario ", path));
-  return ParseScenario(text, path);
+  return text;
+}
+
+std::vector<TableReference> ScenarioTables() {
+  Parser parser("", nullptr);
+  CgroupSpec cgroup;
+  WorkSpec work;
+  std::vector<TableReference> tables;
+  const auto add = [&tables](const char* name, const TomlReader::Keys& keys) {
+    TableReference& table = tables.emplace_back();
+    table.name = name;
+    for (const auto& [key, info] : keys.known) table.keys.push_back({key, info.form, info.what});
+  };
+  add("", parser.RootKeys());
+  add("[machine]", parser.MachineKeys());
+  add("[[cgroup]]", CgroupKeys(&parser, &cgroup));
+  add("work", CommonWorkKeys(&parser, &work));
+  return tables;
 }
 
 }  // namespace stasis

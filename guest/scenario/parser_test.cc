@@ -102,9 +102,84 @@ TEST(ParseScenarioTest, SyntaxErrorHasItsPlace) {
 }
 
 TEST(ParseScenarioTest, WhatIsNotCarriedOutYetIsRefusedByName) {
-  EXPECT_TRUE(absl::StrContains(ErrorOf(absl::StrCat(kGood, "[[step]]\nat = \"50%\"\n")),
-                                "'step' is not supported yet"));
-  EXPECT_TRUE(absl::StrContains(ErrorOf(With("name = \"left\"", "name = \"a/b\"")), "nested"));
+  EXPECT_TRUE(absl::StrContains(ErrorOf(With("min_cpus = 4", "distances = 4")),
+                                "'distances' is not supported yet"));
+}
+
+TEST(ParseScenarioTest, NestedCgroupsNeedTheirParentBeforeThem) {
+  const std::string nested =
+      "duration = \"1s\"\n[[cgroup]]\nname = \"a\"\nmemory_max = \"64M\"\n[[cgroup]]\nname = "
+      "\"a/b\"\nwork = [{ kind = \"yield\" }]\n[expect]\nisolation = true\n";
+  auto scenario = ParseScenario(nested, "x.toml");
+
+  ASSERT_TRUE(scenario.ok()) << scenario.status();
+  EXPECT_EQ(scenario->cgroups[1].name, "a/b");
+  EXPECT_EQ(scenario->cgroups[0].memory_max_bytes, uint64_t{64} << 20);
+  EXPECT_TRUE(absl::StrContains(ErrorOf(With("\"right\"", "\"lefd/x\"")),
+                                "there is no cgroup 'lefd' before 'lefd/x'; did you mean 'left'?"));
+  EXPECT_TRUE(absl::StrContains(ErrorOf(With("\"right\"", "\"left/x\"")),
+                                "cgroup 'left' has work, and so cannot have 'left/x' below it"));
+  EXPECT_TRUE(absl::StrContains(ErrorOf(With("\"right\"", "\"left//x\"")), "between slashes"));
+}
+
+TEST(ParseScenarioTest, NamesOfWorkAreUnique) {
+  EXPECT_TRUE(absl::StrContains(
+      ErrorOf(With("kind = \"yield\"", "kind = \"yield\", name = \"left\"")),
+      "there is work or a cgroup 'left' already"));
+}
+
+TEST(ParseScenarioTest, EveryExpectationIsRead) {
+  auto scenario = ParseScenario(With("isolation = true", R"(isolation = true
+min_iteration_rate = 10
+max_migrations = 5
+max_migration_rate = 2.5
+max_variation = 0.3
+max_stall = "1s"
+max_imbalance = 1.5
+wakeup = [{ of = "left", p50 = "1ms", p99 = "20ms", longest = "1s" }]
+response = [{ of = "right", p999 = "1s" }]
+ratio = [{ of = "left", to = "right", by = "iterations", is = 4, tolerance = 0.5, phase = 0 }]
+scx_events = [{ name = "SCX_EV_SELECT_CPU_FALLBACK", max = 3 }])"),
+                                "x.toml");
+
+  ASSERT_TRUE(scenario.ok()) << scenario.status();
+  const ExpectSpec& expect = scenario->expect;
+  EXPECT_EQ(expect.min_iteration_rate, 10);
+  EXPECT_EQ(expect.max_migrations, 5u);
+  EXPECT_EQ(expect.max_migration_rate, 2.5);
+  EXPECT_EQ(expect.max_variation, 0.3);
+  EXPECT_EQ(expect.max_stall, absl::Seconds(1));
+  EXPECT_EQ(expect.max_imbalance, 1.5);
+  EXPECT_EQ(expect.wakeup[0].p99, absl::Milliseconds(20));
+  EXPECT_EQ(expect.response[0].p999, absl::Seconds(1));
+  EXPECT_EQ(expect.ratio[0].by, Quantity::kIterations);
+  EXPECT_EQ(expect.ratio[0].phase, 0u);
+  EXPECT_EQ(expect.scx_events[0].max, 3u);
+}
+
+TEST(ParseScenarioTest, ExpectationsThatMakeNoSenseAreRefused) {
+  struct Case {
+    const char* line;
+    const char* says;
+  };
+  for (const Case& c : {
+           Case{"wakeup = [{ of = \"lefd\", p50 = \"1ms\" }]",
+                "there is no cgroup or work 'lefd'; did you mean 'left'?"},
+           Case{"wakeup = [{ p50 = \"1ms\" }]", "'wakeup' without 'of'"},
+           Case{"wakeup = [{ of = \"left\" }]", "nothing is limited"},
+           Case{"wakeup = { of = \"left\" }", "expected an array, found a table"},
+           Case{"wakeup = [{ of = \"left\", p98 = \"1ms\" }]", "unknown key 'p98'"},
+           Case{"ratio = [{ of = \"left\", to = \"right\" }]", "'ratio' without 'is'"},
+           Case{"ratio = [{ of = \"left\", to = \"right\", is = 0 }]", "expected a number from"},
+           Case{"ratio = [{ of = \"left\", to = \"right\", is = 1, phase = 1 }]",
+                "1 is out of range; expected 0 to 0"},
+           Case{"scx_events = [{ name = \"a b\", max = 0 }]", "expected a counter such as"},
+           Case{"max_imbalance = -1", "expected a number from 0 to 1000"},
+           Case{"max_varation = 1", "did you mean 'max_variation'"},
+       }) {
+    const std::string error = ErrorOf(With("isolation = true", c.line));
+    EXPECT_TRUE(absl::StrContains(error, c.says)) << c.line << ": " << error;
+  }
 }
 
 TEST(ParseScenarioTest, FirstMistakeOfTheFileIsReported) {

@@ -12,39 +12,13 @@
 
 #include "absl/time/time.h"
 #include "guest/json/fields.h"
+#include "guest/scenario/cgroup_spec.h"
+#include "guest/scenario/cpu_set.h"
+#include "guest/scenario/expect_spec.h"
 #include "guest/scenario/scheduler_spec.h"
-#include "guest/scenario/work_spec.h"
+#include "guest/scenario/step_spec.h"
 
 namespace stasis {
-
-// cpu.max: `quota` of CPU time in each `period`.
-struct CpuMax {
-  absl::Duration quota;
-  absl::Duration period;
-
-  template <typename V, typename Self>
-  static void VisitFields(V& v, Self& self) {
-    v("quota_ns", self.quota);
-    v("period_ns", self.period);
-  }
-};
-
-struct CgroupSpec {
-  std::string name;
-  std::string cpus;                // ResolveCpus expression; empty: all
-  std::optional<uint32_t> weight;  // cpu.weight, 1..10000
-  std::optional<CpuMax> max;
-  std::vector<WorkSpec> work;
-
-  template <typename V, typename Self>
-  static void VisitFields(V& v, Self& self) {
-    v("name", self.name);
-    v("cpus", self.cpus);
-    v("weight", self.weight);
-    v("max", self.max);
-    v("work", self.work);
-  }
-};
 
 // Carried out by the host; the agent only passes it on.
 struct MachineSpec {
@@ -68,33 +42,14 @@ struct MachineSpec {
   }
 };
 
-// What must hold at the end (scenario/judge.h says exactly what each one means).
-struct ExpectSpec {
-  std::optional<absl::Duration> max_gap;
-  std::optional<double> max_spread;  // 0..1
-  bool isolation = false;
-  std::optional<uint64_t> min_iterations;
-  // The scenario is a demonstration of a failure: the expectation of this name ("max_gap", ...)
-  // must not hold, or the scheduler must end in this way (scenario/scheduler_judge.h).
-  std::optional<std::string> should_fail;
-
-  template <typename V, typename Self>
-  static void VisitFields(V& v, Self& self) {
-    v("max_gap_ns", self.max_gap);
-    v("max_spread", self.max_spread);
-    v("isolation", self.isolation);
-    v("min_iterations", self.min_iterations);
-    v("should_fail", self.should_fail);
-  }
-};
-
 struct Scenario {
   std::string name;  // the file's name without .toml
   std::string summary;
   absl::Duration duration;
   MachineSpec machine;
   std::optional<SchedulerSpec> scheduler;  // absent: the kernel's own
-  std::vector<CgroupSpec> cgroups;
+  std::vector<CgroupSpec> cgroups;  // a parent stands before its children
+  std::vector<StepSpec> steps;      // in the order of their times
   ExpectSpec expect;
 
   template <typename V, typename Self>
@@ -105,12 +60,23 @@ struct Scenario {
     v("machine", self.machine);
     v("scheduler", self.scheduler);
     v("cgroups", self.cgroups);
+    v.Optional("steps", self.steps);
     v("expect", self.expect);
   }
 };
 
-// Number of workers of all work groups.
+// Number of workers that are started in the whole run: those of work that a step starts again count
+// again.
 uint32_t WorkerCount(const Scenario& scenario);
+
+// Whether `of` (a cgroup, with all below it, or the name of work) means this work of this cgroup.
+bool Means(const std::string& of, const std::string& cgroup, const WorkSpec& work);
+
+// All schedulers that the scenario names, in its order: [scheduler] and those of steps.
+std::vector<SchedulerSpec*> SchedulersOf(Scenario* scenario);
+
+// The programs that the scenario runs in the guest: work of kind command and steps.
+std::vector<std::string> ProgramsOf(const Scenario& scenario);
 
 }  // namespace stasis
 

@@ -28,9 +28,25 @@ absl::string_view TomlTypeName(const toml::node& node) {
 }
 
 void TomlReader::Fail(const toml::source_region& where, absl::string_view what) {
-  if (!status_.ok()) return;
-  status_ = absl::InvalidArgumentError(
-      absl::StrCat(filename_, ":", where.begin.line, ":", where.begin.column, ": ", what));
+  errors_.push_back({where.begin.line, where.begin.column, std::string(what)});
+}
+
+std::vector<std::string> TomlReader::AllErrors() const {
+  std::vector<std::string> all;
+  for (const Error& error : errors_) {
+    all.push_back(absl::StrCat(filename_, ":", error.line, ":", error.column, ": ", error.what));
+  }
+  return all;
+}
+
+absl::Status TomlReader::status() const {
+  return errors_.empty() ? absl::OkStatus() : absl::InvalidArgumentError(AllErrors().front());
+}
+
+void TomlReader::SortErrors() {
+  std::stable_sort(errors_.begin(), errors_.end(), [](const Error& a, const Error& b) {
+    return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+  });
 }
 
 void TomlReader::ReadTable(const toml::node& node, absl::string_view name, const Keys& keys) {
@@ -48,10 +64,9 @@ void TomlReader::ReadTable(const toml::node& node, absl::string_view name, const
     return std::pair(x.line, x.column) < std::pair(y.line, y.column);
   });
   for (const auto& [key, value] : entries) {
-    if (!status_.ok()) return;
     const std::string word(key->str());
     if (auto it = keys.known.find(word); it != keys.known.end()) {
-      it->second(*value);
+      it->second.read(*value);
     } else if (auto no = keys.refused.find(word); no != keys.refused.end()) {
       Fail(key->source(), absl::StrCat("'", word, "' is not supported yet: ", no->second));
     } else {
@@ -71,10 +86,7 @@ void TomlReader::ReadEach(const toml::node& node, absl::string_view name,
     Fail(node, absl::StrCat("'", name, "': expected an array, found ", TomlTypeName(node)));
     return;
   }
-  for (const toml::node& item : *array) {
-    if (!status_.ok()) return;
-    read(item);
-  }
+  for (const toml::node& item : *array) read(item);
 }
 
 bool TomlReader::Get(const toml::node& node, absl::string_view key, std::string* out) {
@@ -138,14 +150,45 @@ bool TomlReader::GetNumber(const toml::node& node, absl::string_view key, int64_
   return true;
 }
 
-bool TomlReader::GetFraction(const toml::node& node, absl::string_view key, double* out) {
+bool TomlReader::GetReal(const toml::node& node, absl::string_view key, double low, double high,
+                         double* out) {
   const auto number = node.value<double>();
-  if (!node.is_number() || !number.has_value() || !(*number >= 0 && *number <= 1)) {
-    Fail(node, absl::StrCat("'", key, "': expected a number from 0 to 1"));
+  if (!node.is_number() || !number.has_value() || !(*number >= low && *number <= high)) {
+    Fail(node, absl::StrCat("'", key, "': expected a number from ", low, " to ", high));
     return false;
   }
   *out = *number;
   return true;
+}
+
+bool TomlReader::GetSize(const toml::node& node, absl::string_view key, const std::string& example,
+                         uint64_t* bytes) {
+  if (node.is_number()) {
+    Fail(node, absl::StrCat("'", key,
+                            "': a number without a unit; expected a size in quotes, such as \"",
+                            example, "\""));
+    return false;
+  }
+  std::string text;
+  if (!Get(node, key, &text)) return false;
+  auto size = ParseMemoryBytes(text);
+  if (!size.ok()) {
+    Fail(node, absl::StrCat("'", key, "': ", size.status().message()));
+    return false;
+  }
+  *bytes = *size;
+  return true;
+}
+
+bool TomlReader::GetOneOf(const toml::node& node, absl::string_view key, absl::string_view what,
+                          const std::vector<std::string>& words, std::string* out) {
+  if (!Get(node, key, out)) return false;
+  if (std::find(words.begin(), words.end(), *out) != words.end()) return true;
+  Fail(node, absl::StrCat("'", key, "': there is no ", what, " '", *out, "'",
+                          NearMatchHint(*out, words), "; ",
+                          words.empty() ? "none is defined"
+                                        : absl::StrCat("expected ", absl::StrJoin(words, ", "))));
+  return false;
 }
 
 bool TomlReader::GetCpus(const toml::node& node, absl::string_view key, std::string* out) {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "guest/scenario/units.h"
+#include "guest/scenario/names.h"
 #include "guest/scenario/work_table.h"
 
 namespace stasis {
@@ -27,7 +27,6 @@ class WorkReader {
 
  private:
   bool Given(const char* key) const { return table_.contains(key); }
-  void AddCommonKeys(TomlReader::Keys* keys);
   void ReadParameter(const WorkParameter& parameter, const toml::node& value);
   bool ReadSize(const WorkParameter& parameter, const toml::node& value, int64_t* bytes);
   void ReadTexts(const WorkParameter& parameter, const toml::node& value,
@@ -59,39 +58,14 @@ std::string KindsWith(const std::string& parameter) {
   return absl::StrJoin(kinds, ", ");
 }
 
-void WorkReader::AddCommonKeys(TomlReader::Keys* keys) {
-  keys->known["kind"] = [](const toml::node&) {};  // read before all others
-  keys->known["workers"] = [this](const toml::node& value) {
-    int64_t number;
-    if (reader_.GetNumber(value, "workers", 1, kMaxWorkers, &number)) {
-      work_.workers = static_cast<uint32_t>(number);
-    }
-  };
-  keys->known["nice"] = [this](const toml::node& value) {
-    int64_t number;
-    if (reader_.GetNumber(value, "nice", -20, 19, &number)) work_.nice = static_cast<int>(number);
-  };
-  keys->known["policy"] = [this](const toml::node& value) {
-    reader_.GetWord(value, "policy", &work_.policy);
-  };
-  keys->known["rt_priority"] = [this](const toml::node& value) {
-    int64_t number;
-    if (reader_.GetNumber(value, "rt_priority", 1, kMaxWorkerRtPriority, &number)) {
-      work_.rt_priority = static_cast<int>(number);
-    }
-  };
-  keys->known["cpus"] = [this](const toml::node& value) {
-    reader_.GetCpus(value, "cpus", &work_.cpus);
-  };
-}
-
 void WorkReader::Read() {
   const toml::node* kind = table_.get("kind");
   if (kind == nullptr) return reader_.Fail(table_, "work without 'kind'");
   if (!reader_.GetWord(*kind, "kind", &work_.kind)) return;
   work_ = DefaultWork(work_.kind);
   const WorkKindInfo& info = InfoOf(work_.kind);
-  TomlReader::Keys keys;
+  const size_t errors = reader_.errors();
+  TomlReader::Keys keys = CommonWorkKeys(&reader_, &work_);
   for (const WorkKindInfo& other : WorkKinds()) {
     for (const WorkParameter& foreign : other.parameters) {
       const std::string name = foreign.name;
@@ -104,9 +78,8 @@ void WorkReader::Read() {
   for (const WorkParameter& own : info.parameters) {
     keys.known[own.name] = [this, &own](const toml::node& value) { ReadParameter(own, value); };
   }
-  AddCommonKeys(&keys);
   reader_.ReadTable(table_, "work", keys);
-  if (!reader_.status().ok()) return;
+  if (reader_.errors() != errors) return;
   for (const WorkParameter& own : info.parameters) {
     if (!own.required || Given(own.name)) continue;
     reader_.Fail(table_, absl::StrCat("work of kind ", info.name, " without '", own.name, "' (",
@@ -128,31 +101,23 @@ void WorkReader::CheckRange(const WorkParameter& parameter, const toml::node& va
 }
 
 bool WorkReader::ReadSize(const WorkParameter& parameter, const toml::node& value, int64_t* bytes) {
-  if (value.is_number()) {
-    reader_.Fail(value, absl::StrCat("'", parameter.name,
-                                     "': a number without a unit; expected a "
-                                     "size in quotes, such as \"",
-                                     ParameterText(parameter.unit, parameter.fallback), "\""));
+  uint64_t size;
+  if (!reader_.GetSize(value, parameter.name, ParameterText(parameter.unit, parameter.fallback),
+                       &size)) {
     return false;
   }
-  std::string text;
-  if (!reader_.Get(value, parameter.name, &text)) return false;
-  auto size = ParseMemoryBytes(text);
-  if (!size.ok()) {
-    reader_.Fail(value, absl::StrCat("'", parameter.name, "': ", size.status().message()));
-    return false;
-  }
-  *bytes = static_cast<int64_t>(*size);
+  *bytes = static_cast<int64_t>(size);
   return true;
 }
 
 void WorkReader::ReadTexts(const WorkParameter& parameter, const toml::node& value,
                            std::vector<std::string>* texts) {
   texts->clear();
+  const size_t errors = reader_.errors();
   reader_.ReadEach(value, parameter.name, [&](const toml::node& item) {
     reader_.Get(item, parameter.name, &texts->emplace_back());
   });
-  if (!reader_.status().ok()) return;
+  if (reader_.errors() != errors) return;
   if (texts->empty() || texts->size() > kMostWords || !absl::StartsWith(texts->front(), "/")) {
     reader_.Fail(value, absl::StrCat("'", parameter.name, "': expected 1 to ", kMostWords,
                                      " words, the first one a path from the root, such as "
@@ -163,10 +128,11 @@ void WorkReader::ReadTexts(const WorkParameter& parameter, const toml::node& val
 void WorkReader::ReadPolicies(const WorkParameter& parameter, const toml::node& value,
                               std::vector<SchedPolicy>* policies) {
   policies->clear();
+  const size_t errors = reader_.errors();
   reader_.ReadEach(value, parameter.name, [&](const toml::node& item) {
     reader_.GetWord(item, parameter.name, &policies->emplace_back());
   });
-  if (reader_.status().ok() && (policies->empty() || policies->size() > kMostWords)) {
+  if (reader_.errors() == errors && (policies->empty() || policies->size() > kMostWords)) {
     reader_.Fail(value,
                  absl::StrCat("'", parameter.name, "': expected 1 to ", kMostWords, " policies"));
   }
@@ -257,14 +223,52 @@ void WorkReader::CheckKind() {
 
 }  // namespace
 
+TomlReader::Keys CommonWorkKeys(TomlReader* reader, WorkSpec* work) {
+  TomlReader::Keys keys;
+  keys.Add("kind", "a word", "what the workers do; see below",
+           [](const toml::node&) {});  // read before all others
+  keys.Add("name", "a name", "for steps and expectations that speak of this work; the only one",
+           [=](const toml::node& value) {
+             if (reader->Get(value, "name", &work->name) && !IsPlainName(work->name)) {
+               reader->Fail(value, absl::StrCat("'name': ", kPlainNameForm));
+             }
+           });
+  keys.Add("at_start", "true or false", "false: a step starts it (start_work); true by default",
+           [=](const toml::node& value) { reader->Get(value, "at_start", &work->at_start); });
+  keys.Add("workers", "a number", "processes; the least that the kind needs by default",
+           [=](const toml::node& value) {
+             int64_t number;
+             if (reader->GetNumber(value, "workers", 1, kMaxWorkers, &number)) {
+               work->workers = static_cast<uint32_t>(number);
+             }
+           });
+  keys.Add("nice", "a number", "-20 to 19; 0 by default", [=](const toml::node& value) {
+    int64_t number;
+    if (reader->GetNumber(value, "nice", -20, 19, &number)) work->nice = static_cast<int>(number);
+  });
+  keys.Add("policy", "a word", "normal, batch, idle, fifo or rr; normal but for rt_periodic",
+           [=](const toml::node& value) { reader->GetWord(value, "policy", &work->policy); });
+  keys.Add("rt_priority", "a number", "1 to 49, of fifo and rr; 1 by default",
+           [=](const toml::node& value) {
+             int64_t number;
+             if (reader->GetNumber(value, "rt_priority", 1, kMaxWorkerRtPriority, &number)) {
+               work->rt_priority = static_cast<int>(number);
+             }
+           });
+  keys.Add("cpus", "CPUs", "affinity, inside of the cgroup's CPUs; all of them by default",
+           [=](const toml::node& value) { reader->GetCpus(value, "cpus", &work->cpus); });
+  return keys;
+}
+
 bool ReadWork(TomlReader* reader, const toml::node& node, WorkSpec* work) {
   const toml::table* table = node.as_table();
   if (table == nullptr) {
     reader->Fail(node, absl::StrCat("'work': expected a table, found ", TomlTypeName(node)));
     return false;
   }
+  const size_t errors = reader->errors();
   WorkReader(reader, *table, work).Read();
-  return reader->status().ok();
+  return reader->errors() == errors;
 }
 
 }  // namespace stasis

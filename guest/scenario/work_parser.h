@@ -10,6 +10,9 @@ namespace stasis {
 // Returns false after an error, which `reader` has. What is not written gets its default.
 bool ReadWork(TomlReader* reader, const toml::node& node, WorkSpec* work);
 
+// The keys that all kinds have. `work` is for their handlers.
+TomlReader::Keys CommonWorkKeys(TomlReader* reader, WorkSpec* work);
+
 }  // namespace stasis
 
 #endif  // STASIS_GUEST_SCENARIO_WORK_PARSER_H_

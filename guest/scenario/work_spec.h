@@ -49,6 +49,8 @@ absl::Span<const fields::EnumName<SchedPolicy>> EnumNames(SchedPolicy);
 // zero or empty.
 struct WorkSpec {
   WorkKind kind = WorkKind::kCpuSpin;
+  std::string name;      // for steps and expectations; "": none, else the only one of the scenario
+  bool at_start = true;  // false: a step starts it
   uint32_t workers = 1;
   int nice = 0;
   SchedPolicy policy = SchedPolicy::kNormal;
@@ -74,6 +76,8 @@ struct WorkSpec {
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
     v("kind", self.kind);
+    v.Optional("name", self.name);
+    v.Optional("at_start", self.at_start);
     v("workers", self.workers);
     v("nice", self.nice);
     v("policy", self.policy);

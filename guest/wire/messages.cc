@@ -81,6 +81,7 @@ absl::Span<const fields::EnumName<ErrorKind>> EnumNames(ErrorKind) {
   static constexpr fields::EnumName<ErrorKind> kNames[] = {
       {ErrorKind::kFailed, "failed"},
       {ErrorKind::kMissingFeature, "missing_feature"},
+      {ErrorKind::kTooLate, "too_late"},
   };
   return kNames;
 }

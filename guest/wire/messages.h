@@ -1,8 +1,9 @@
 // The messages between host and guest agent.
 //
 // Agent to host: Hello once per transport, then Topology, Symbols, and Heartbeat every second for
-// good. The answer to RunScenario is Progress and WorkerSamples while it runs, then Result, or
-// Error{layer}; SchedulerOutput may come at any time of it. The answer to Exec is ExecOutput and then one ExecExit; Shell is answered by one
+// good. The answer to RunScenario is Progress, WorkerSamples and, after each step, StepDone while it
+// runs, then Result, or Error{layer}; SchedulerOutput may come at any time of it. The answer to Exec
+// is ExecOutput and then one ExecExit; Shell is answered by one
 // ExecExit with the same id.
 // Host to agent: see HostMessage. Ping is answered by a Heartbeat at once.
 #ifndef STASIS_GUEST_WIRE_MESSAGES_H_
@@ -26,7 +27,7 @@
 namespace stasis::wire {
 
 // Raised by every change that an older peer would misunderstand.
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 // The name of the agent's virtio-console port.
 inline constexpr char kPortName[] = "stasis.agent";
@@ -258,6 +259,17 @@ struct SchedulerOutput {
   }
 };
 
+// A step of the scenario was carried out, or failed (then an Error follows).
+struct StepDone {
+  static constexpr char kType[] = "step_done";
+  StepMeasurement step;
+
+  template <typename V, typename Self>
+  static void VisitFields(V& v, Self& self) {
+    v("step", self.step);
+  }
+};
+
 struct Result {
   static constexpr char kType[] = "result";
   Measurements measurements;
@@ -302,6 +314,7 @@ struct ExecExit {
 enum class ErrorKind {
   kFailed,          // verdict: error
   kMissingFeature,  // the kernel or machine lacks what the scenario needs; verdict: inconclusive
+  kTooLate,         // the tested scheduler did not let somebody run in time; verdict: fail
 };
 absl::Span<const fields::EnumName<ErrorKind>> EnumNames(ErrorKind);
 
@@ -429,7 +442,8 @@ struct Ping {
 };
 
 using AgentMessage = std::variant<Hello, Symbols, Topology, Heartbeat, Log, Progress, WorkerSamples,
-                                  SchedulerOutput, Result, ExecOutput, ExecExit, Error, Goodbye>;
+                                  StepDone, SchedulerOutput, Result, ExecOutput, ExecExit, Error,
+                                  Goodbye>;
 using HostMessage = std::variant<RunScenario, Exec, ExecInput, ExecSignal, Shell, Shutdown, Ping>;
 
 // The message as one frame, ready for the wire (newline included).

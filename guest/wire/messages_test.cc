@@ -94,7 +94,7 @@ TEST(MessagesTest, OtherProtocolVersionIsANamedError) {
 
   EXPECT_EQ(message.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(message.status().message(),
-            "protocol version mismatch: the guest agent speaks 99, this program speaks 1; build "
+            "protocol version mismatch: the guest agent speaks 99, this program speaks 2; build "
             "both from the same source");
 }
 

@@ -18,9 +18,11 @@
 namespace stasis::work {
 namespace {
 
-void WaitForGo(Control* control) {
-  while (control->go.load(std::memory_order_acquire) == 0) {
-    syscall(SYS_futex, &control->go, FUTEX_WAIT, 0, nullptr, nullptr, 0);
+// Until workers are let go for the `go`th time: those that a step starts wait for their own.
+void WaitForGo(Control* control, uint32_t go) {
+  uint32_t now;
+  while ((now = control->go.load(std::memory_order_acquire)) < go) {
+    syscall(SYS_futex, &control->go, FUTEX_WAIT, now, nullptr, nullptr, 0);
   }
 }
 
@@ -94,8 +96,9 @@ absl::StatusOr<pid_t> WorkGroup::Fork(uint32_t index) {
     if (!status.ok()) return status;
   }
   const pid_t parent = getpid();
+  const uint32_t go = arena_.control().go.load(std::memory_order_relaxed) + 1;
   const pid_t pid = fork();
-  if (pid == 0) RunInChild(index, parent);
+  if (pid == 0) RunInChild(index, parent, go);
   const int error = errno;
   // Only the pair holds its pipes: when one of them dies, the other one sees it.
   if (index % 2 == 1) ClosePipes();
@@ -103,7 +106,7 @@ absl::StatusOr<pid_t> WorkGroup::Fork(uint32_t index) {
   return pid;
 }
 
-void WorkGroup::RunInChild(uint32_t index, pid_t parent) {
+void WorkGroup::RunInChild(uint32_t index, pid_t parent, uint32_t go) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(0);  // it died before the line above
   // The kernel names its tasks when it complains of a scheduler ("cpu_spin[45] failed to run").
@@ -132,7 +135,7 @@ void WorkGroup::RunInChild(uint32_t index, pid_t parent) {
     close(pipes_[mine][1]);
     close(pipes_[1 - mine][0]);
   }
-  WaitForGo(worker.control);
+  WaitForGo(worker.control, go);
   worker.meter.Tick();
   slots[index].started.store(true, std::memory_order_relaxed);
   RunOf(spec_.kind)(worker);

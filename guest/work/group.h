@@ -52,8 +52,8 @@ class WorkGroup {
   WorkGroup(const WorkGroup&) = delete;
   WorkGroup& operator=(const WorkGroup&) = delete;
 
-  // Forks worker `index`, to be called for 0, 1, ... in order. It waits for go, works until stop,
-  // exits with 0, also on SIGTERM, and dies with its parent, its own children with it. Error:
+  // Forks worker `index`, to be called for 0, 1, ... in order. It waits for the next go, works until
+  // stop, exits with 0, also on SIGTERM, and dies with its parent, its own children with it. Error:
   // errno.
   absl::StatusOr<pid_t> Fork(uint32_t index);
 
@@ -64,7 +64,7 @@ class WorkGroup {
   absl::Status OpenFile();
   absl::Status OpenPipes();
   void ClosePipes();
-  [[noreturn]] void RunInChild(uint32_t index, pid_t parent);
+  [[noreturn]] void RunInChild(uint32_t index, pid_t parent, uint32_t go);
 
   const WorkSpec& spec_;
   const CpuSet allowed_;

@@ -40,8 +40,14 @@ uint64_t Meter::Tick() {
 }
 
 void Meter::NoteCpu(uint32_t cpu) {
-  if (cpu == last_cpu_ || cpu >= CpuSet::kMaxCpus) return;
-  if (last_cpu_ != UINT32_MAX) slot_.migrations.fetch_add(1, kRelaxed);
+  if (cpu >= CpuSet::kMaxCpus) return;
+  // The bit is gone when the agent began a new phase.
+  if (cpu == last_cpu_ && (slot_.cpus_used[cpu / 64].load(kRelaxed) >> (cpu % 64) & 1) != 0) return;
+  // Asked again: it may have lost the CPU since, and must not enter an old one into a new phase.
+  if (const int again = sched_getcpu(); again >= 0 && again < int{CpuSet::kMaxCpus}) {
+    cpu = static_cast<uint32_t>(again);
+  }
+  if (cpu != last_cpu_ && last_cpu_ != UINT32_MAX) slot_.migrations.fetch_add(1, kRelaxed);
   last_cpu_ = cpu;
   slot_.cpu.store(cpu, kRelaxed);
   slot_.cpus_used[cpu / 64].fetch_or(uint64_t{1} << (cpu % 64), kRelaxed);
@@ -54,8 +60,10 @@ void Meter::SleepUntil(uint64_t deadline_ns) {
                              .tv_nsec = static_cast<long>(deadline_ns % 1000000000u)};
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &deadline, nullptr) == EINTR) {
   }
+  // The deadline, or a later time if the agent thawed this worker after it.
+  const uint64_t since = slot_.wants_cpu_since_ns.load(kRelaxed);
   const uint64_t now = Tick();
-  slot_.wakeup.Record(now > deadline_ns ? now - deadline_ns : 0);
+  slot_.wakeup.Record(now > since ? now - since : 0);
 }
 
 void Meter::BeginWait(uint64_t what) {

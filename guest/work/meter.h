@@ -18,7 +18,7 @@ class Meter {
 
   // To be called often. Returns the time.
   uint64_t Tick();
-  // Sleeps until `deadline_ns`; what comes after counts as wake-up latency.
+  // Sleeps until `deadline_ns`; what comes after counts as wake-up latency (being frozen does not).
   void SleepUntil(uint64_t deadline_ns);
   // Around a wait for a partner that calls StampWakeUp, or for a device (whose end nobody stamps).
   void BeginWait(uint64_t what = kWaitsForPartner);

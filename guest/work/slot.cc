@@ -43,12 +43,12 @@ SlotArena::SlotArena(void* memory, size_t bytes, size_t count)
 
 SlotArena::~SlotArena() { munmap(memory_, bytes_); }
 
-void SlotArena::Go() {
+void SlotArena::Go(size_t first) {
   const uint64_t now = NowNs();
-  for (size_t i = 0; i < count_; ++i) {
+  for (size_t i = first; i < count_; ++i) {
     slots_[i].wants_cpu_since_ns.store(now, std::memory_order_relaxed);
   }
-  control_->go.store(1, std::memory_order_release);
+  control_->go.fetch_add(1, std::memory_order_release);
   syscall(SYS_futex, &control_->go, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 

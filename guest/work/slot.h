@@ -28,7 +28,7 @@ struct SharedHistogram {
 inline constexpr uint64_t kWaitsForPartner = UINT64_MAX;
 inline constexpr uint64_t kWaitsForDevice = UINT64_MAX - 1;
 
-// Written by its worker only (but see wants_cpu_since_ns), read by the agent at any time: every
+// Written by its worker only (but see wants_cpu_since_ns and cpus_used), read by the agent at any time: every
 // field by itself is whole, two fields need not be of the same moment. In its own cache lines, so
 // that workers do not slow each other down. Times are CLOCK_MONOTONIC in ns.
 struct alignas(128) WorkerSlot {
@@ -47,6 +47,7 @@ struct alignas(128) WorkerSlot {
   std::atomic<uint32_t> cpu{0};        // where it was last
   std::atomic<uint64_t> migrations{0};
   std::atomic<bool> started{false};
+  // Set by the worker, taken out by the agent when a new phase begins.
   std::atomic<uint64_t> cpus_used[CpuSet::kMaxCpus / 64]{};
   SharedHistogram wakeup;    // from a wake-up, or the end of a sleep, until it ran
   SharedHistogram response;  // from asking for something until it was done; by kinds that say so
@@ -54,7 +55,7 @@ struct alignas(128) WorkerSlot {
 
 // What all workers of a run look at.
 struct alignas(128) Control {
-  std::atomic<uint32_t> go{0};  // a futex: 0 wait, 1 run
+  std::atomic<uint32_t> go{0};  // a futex: how often workers were let go
   std::atomic<bool> stop{false};
 };
 
@@ -71,8 +72,8 @@ class SlotArena {
   WorkerSlot& slot(size_t index) { return slots_[index]; }
   size_t size() const { return count_; }
 
-  // Lets all waiting workers go. Their first gap counts from here.
-  void Go();
+  // Lets all waiting workers go. Their first gap, that of slots `first` and up, counts from here.
+  void Go(size_t first = 0);
 
  private:
   SlotArena(void* memory, size_t bytes, size_t count);

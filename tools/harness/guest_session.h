@@ -96,6 +96,8 @@ class GuestSession {
   void set_dump_more(std::function<nlohmann::json()> more) { dump_more_ = std::move(more); }
   // Freezes, dumps and goes on. `verdict` is what the user will read, if that is known.
   void Dump(const DumpTrigger& trigger, const std::optional<Finding>& verdict);
+  // For the time line of dumps.
+  void Note(const std::string& what) { recorder_->Note(what); }
   // So far, in order.
   const std::vector<DumpRecord>& dumps() const { return recorder_->dumps(); }
 

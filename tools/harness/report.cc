@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "tools/harness/files.h"
+#include "tools/harness/time_line.h"
 #include "tools/harness/topology_check.h"
 
 namespace stasis {
@@ -166,11 +167,13 @@ std::string TextReport(const RunReport& report) {
     AppendWorkers(*report.measurements, &text);
     AppendLatencies(*report.measurements, &text);
   }
+  absl::StrAppend(&text, TimeLineText(report.steps));
   if (!report.expectations.empty()) absl::StrAppend(&text, "\n");
   for (const ExpectationReport& expectation : report.expectations) {
     absl::StrAppendFormat(&text, "%-4s %s: %s\n", expectation.held ? "ok" : "NOT", expectation.name,
                           expectation.text);
   }
+  if (!report.default_limits.empty()) absl::StrAppend(&text, report.default_limits, "\n");
   for (const std::string& warning : report.warnings) {
     absl::StrAppend(&text, "warning: ", OneLine(warning), "\n");
   }
@@ -215,11 +218,23 @@ json JsonReport(const RunReport& report) {
     object["start_ns"] = report.measurements->start_ns;
     object["end_ns"] = report.measurements->end_ns;
     object["workers"] = WorkersJson(*report.measurements);
+    object["phases"] = fields::ToJson(report.measurements->phases);
+    object["marks_ns"] = report.measurements->marks_ns;
+    object["groups"] = fields::ToJson(report.measurements->groups);
+    object["calibration_ns"] = report.measurements->calibration_ns;
+    if (report.measurements->imbalance.has_value()) {
+      object["imbalance"] = fields::ToJson(*report.measurements->imbalance);
+    }
+    if (report.measurements->scx_events.has_value()) {
+      object["scx_events"] = *report.measurements->scx_events;
+    }
   }
   if (!report.samples.is_null()) object["samples"] = report.samples;
   if (report.scheduler.has_value()) {
     object["scheduler"] = SchedulerJson(*report.scheduler, MeasuredScheduler(report));
   }
+  if (!report.steps.empty()) object["steps"] = fields::ToJson(report.steps);
+  if (!report.default_limits.empty()) object["default_limits"] = report.default_limits;
   json expectations = json::array();
   for (const ExpectationReport& expectation : report.expectations) {
     expectations.push_back(

@@ -46,6 +46,8 @@ struct RunReport {
   std::optional<Measurements> measurements;
   nlohmann::json samples;  // SampleLog::ToJson; null: fewer than two came
   std::optional<SchedulerReport> scheduler;
+  std::vector<StepMeasurement> steps;  // as they were told, also of a run without measurements
+  std::string default_limits;          // one line on limits that the scenario does not write
   std::vector<HostNoise::Total> noise;  // per vCPU
   std::optional<MachineEnd> machine_end;
   std::vector<ConsoleAlarm> alarms;

@@ -13,6 +13,7 @@
 #include "tools/harness/guest_cmdline.h"
 #include "tools/harness/sample_log.h"
 #include "tools/harness/scenario_verdict.h"
+#include "tools/harness/time_line.h"
 #include "tools/harness/topology_check.h"
 
 namespace stasis {
@@ -21,6 +22,18 @@ namespace {
 constexpr size_t kConsoleTail = 15;
 constexpr size_t kMostWarnings = 20;
 constexpr absl::Duration kAttachLimit = absl::Seconds(20);  // as patient as the lane
+
+Verdict VerdictOf(wire::ErrorKind kind) {
+  switch (kind) {
+    case wire::ErrorKind::kMissingFeature:
+      return Verdict::kInconclusive;
+    case wire::ErrorKind::kTooLate:
+      return Verdict::kFail;
+    case wire::ErrorKind::kFailed:
+      return Verdict::kError;
+  }
+  return Verdict::kError;
+}
 
 // The conversation with the agent. Lives as long as the session runs.
 class ScenarioRun {
@@ -81,12 +94,16 @@ class ScenarioRun {
   // What only the host knows of it.
   void PrepareScheduler() {
     if (!scenario_.scheduler.has_value()) return;
-    SchedulerSpec& scheduler = *scenario_.scheduler;
-    if (!setup_.scheduler_programs.empty()) scheduler.program = setup_.scheduler_programs[0];
-    if (scheduler.attach_limit == absl::ZeroDuration()) {
-      scheduler.attach_limit = kAttachLimit * options_.patience;
+    const std::vector<SchedulerSpec*> schedulers = SchedulersOf(&scenario_);
+    for (size_t i = 0; i < schedulers.size(); ++i) {
+      if (i < setup_.scheduler_programs.size()) {
+        schedulers[i]->program = setup_.scheduler_programs[i];
+      }
+      if (schedulers[i]->attach_limit == absl::ZeroDuration()) {
+        schedulers[i]->attach_limit = kAttachLimit * options_.patience;
+      }
     }
-    report_.scheduler = SchedulerReport{.command = CommandOf(scheduler)};
+    report_.scheduler = SchedulerReport{.command = CommandOf(*scenario_.scheduler)};
   }
 
   void FillRequest() {
@@ -163,6 +180,7 @@ class ScenarioRun {
     evidence_.measurements = report_.measurements;
     evidence_.alarms = session_->console()->alarms();
     evidence_.host_delay = HostDelay();
+    evidence_.emulated = options_.emulated;
     const Finding finding = JudgeScenario(scenario_, evidence_).finding;
     if (finding.verdict == Verdict::kFail && session_->dumps().empty()) {
       session_->Dump({.kind = "scenario-failed", .source = "scenario", .message = finding.what},
@@ -172,11 +190,22 @@ class ScenarioRun {
     session_->BeginEnd();
   }
 
+  void On(const wire::StepDone& done) {
+    if (report_.steps.size() >= scenario_.steps.size()) return;
+    report_.steps.push_back(done.step);
+    session_->Note(StepLine(done.step, scenario_.steps.size()));
+  }
+
   void On(const wire::Error& error) {
     const Layer layer = LayerByName(error.layer);
-    GiveUp(
-        {error.kind == wire::ErrorKind::kMissingFeature ? Verdict::kInconclusive : Verdict::kError,
-         layer == Layer::kNone ? Layer::kAgent : layer, OneLine(error.text)});
+    const Finding finding = {VerdictOf(error.kind), layer == Layer::kNone ? Layer::kAgent : layer,
+                             OneLine(error.text)};
+    // As it is now: who is it that does not get to run?
+    if (finding.verdict == Verdict::kFail && session_->dumps().empty()) {
+      session_->Dump({.kind = "scenario-failed", .source = "scenario", .message = finding.what},
+                     finding);
+    }
+    GiveUp(finding);
   }
 
   void On(const wire::Symbols&) {}
@@ -224,6 +253,7 @@ class ScenarioRun {
     ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
     report_.finding = std::move(verdict.finding);
     report_.expectations = std::move(verdict.expectations);
+    report_.default_limits = std::move(verdict.default_limits);
     for (std::string& warning : verdict.warnings) Warn(std::move(warning));
   }
 

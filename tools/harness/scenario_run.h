@@ -19,6 +19,7 @@ struct ScenarioRunOptions {
   std::string append;         // to the kernel command line
   std::string lane;           // for the report
   absl::Duration time_limit;  // of the guest's whole life; zero: by the scenario's duration
+  bool emulated = false;  // the host of this program: default limits of expectations are scaled
   // Emulated hosts are slow: limits that guard against hangs are multiplied.
   double patience = 1;
   absl::Duration boot_limit = absl::Seconds(60);

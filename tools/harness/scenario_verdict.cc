@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "guest/scenario/expect_table.h"
 #include "guest/scenario/judge.h"
 #include "guest/scenario/scheduler_judge.h"
 
@@ -13,9 +14,24 @@ namespace {
 
 constexpr double kNoisyShare = 0.1;
 
+DefaultLimits LimitsOf(const ScenarioEvidence& evidence) {
+  return ScaledLimits(evidence.measurements->calibration_ns, evidence.emulated);
+}
+
+std::string DefaultLimitsText(const Scenario& scenario, const ScenarioEvidence& evidence) {
+  if (scenario.expect.max_gap.has_value()) return "";
+  const DefaultLimits limits = LimitsOf(evidence);
+  std::string text = absl::StrCat("default limits: max_gap ", DurationText(limits.max_gap));
+  if (!evidence.emulated) return text;
+  return absl::StrFormat(
+      "%s, which is %s x %.1f: this host is emulated (a byte through a pipe takes %.1f us, on "
+      "hardware %.1f)",
+      text, DurationText(DefaultLimits().max_gap), limits.scale,
+      evidence.measurements->calibration_ns * 1e-3, kReferenceCalibrationNs * 1e-3);
+}
+
 // Whether the gaps above the limit are the host's.
-bool HostExplainsGaps(const Scenario& scenario, const ScenarioEvidence& evidence) {
-  const absl::Duration limit = *scenario.expect.max_gap;
+bool HostExplainsGaps(absl::Duration limit, const ScenarioEvidence& evidence) {
   for (const WorkerMeasurement& worker : evidence.measurements->workers) {
     const absl::Duration gap = absl::Nanoseconds(worker.max_gap_ns);
     if (gap <= limit) continue;
@@ -76,14 +92,12 @@ bool HostWasNoisy(const ScenarioEvidence& evidence) {
 bool HostExplains(const Scenario& scenario, const ScenarioEvidence& evidence,
                   const Outcome& outcome) {
   if (!evidence.host_delay) return false;
-  if (outcome.name == "max_gap" && scenario.expect.max_gap.has_value()) {
-    return HostExplainsGaps(scenario, evidence);
+  if (outcome.name == "max_gap") {
+    return HostExplainsGaps(scenario.expect.max_gap.value_or(LimitsOf(evidence).max_gap), evidence);
   }
   if (IsOfScheduler(outcome)) return HostExplainsStall(evidence);
-  if (outcome.name == "max_spread" || outcome.name == "min_iterations") {
-    return HostWasNoisy(evidence);
-  }
-  return false;  // nobody but the scheduler breaks isolation
+  const ExpectationInfo* info = ExpectationByName(outcome.name);
+  return info != nullptr && info->host_can_break && HostWasNoisy(evidence);
 }
 
 // A worker that ended by itself speaks of the workload, a run that was too short of the agent; all
@@ -98,7 +112,10 @@ ExpectationReport ReportOf(const Outcome& outcome) {
   if (!outcome.limit.empty() && (outcome.ok || !IsOfScheduler(outcome)))
     absl::StrAppend(&text, ", limit ", outcome.limit);
   if (!outcome.detail.empty()) absl::StrAppend(&text, " (", outcome.detail, ")");
-  return {outcome.name, outcome.ok, OneLine(text)};
+  if (outcome.missing) text = outcome.detail;
+  const std::string name =
+      outcome.of.empty() ? outcome.name : absl::StrCat(outcome.name, " of ", outcome.of);
+  return {name, outcome.ok, OneLine(text)};
 }
 
 // The finding of the scenario's own figures.
@@ -110,10 +127,14 @@ Finding JudgeFigures(const Scenario& scenario, const ScenarioEvidence& evidence,
     return {Verdict::kPass, Layer::kNone,
             scenario.expect.should_fail.has_value() ? judgement.reason : ""};
   }
+  if (judgement.missing) {
+    return {Verdict::kInconclusive, Layer::kScheduler, judgement.reason,
+            "run on a kernel that has it, or do without that expectation"};
+  }
   const Outcome* first = nullptr;
   bool all_explained = true;
   for (const Outcome& outcome : outcomes) {
-    if (outcome.ok || ShouldFail(scenario, outcome)) continue;
+    if (outcome.ok || outcome.missing || ShouldFail(scenario, outcome)) continue;
     if (first == nullptr) first = &outcome;
     all_explained = all_explained && HostExplains(scenario, evidence, outcome);
   }
@@ -134,7 +155,9 @@ ScenarioVerdict JudgeScenario(const Scenario& scenario, const ScenarioEvidence& 
   ScenarioVerdict verdict;
   std::optional<Finding> figures;
   if (evidence.measurements.has_value()) {
-    const std::vector<Outcome> outcomes = Judge(scenario, *evidence.measurements);
+    const std::vector<Outcome> outcomes =
+        Judge(scenario, *evidence.measurements, LimitsOf(evidence));
+    verdict.default_limits = DefaultLimitsText(scenario, evidence);
     for (const Outcome& outcome : outcomes) verdict.expectations.push_back(ReportOf(outcome));
     figures = JudgeFigures(scenario, evidence, outcomes);
   }

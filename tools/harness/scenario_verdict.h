@@ -21,6 +21,7 @@ struct ScenarioEvidence {
   std::optional<Finding> guest_end;  // what is wrong with how the guest ended, if anything is
   std::vector<ConsoleAlarm> alarms;
   std::optional<Measurements> measurements;
+  bool emulated = false;  // default limits are scaled by the calibration run
   // The longest run delay of the vCPU threads of `cpus` between two instants of the guest's clock.
   std::function<absl::Duration(const CpuSet& cpus, uint64_t from_ns, uint64_t to_ns)> host_delay;
 };
@@ -29,6 +30,7 @@ struct ScenarioVerdict {
   Finding finding;
   std::vector<ExpectationReport> expectations;
   std::vector<std::string> warnings;
+  std::string default_limits;  // one line on those that were used; "": none was
 };
 
 // In this order: an expectation that did not hold is a failure, unless the host explains it; a
@@ -39,9 +41,9 @@ struct ScenarioVerdict {
 //               delay of the vCPUs that the worker may use, in the window of that gap
 //   scheduler   when the kernel's watchdog ended it for a stall, and all but a tenth of the time that
 //               the task did not run is run delay of some vCPU
-//   max_spread, min_iterations
+//   all others for which the table of expectations says so (expect_table.cc)
 //               when some vCPU thread waited for more than a tenth of the run
-// and then the verdict is inconclusive.
+// and then the verdict is inconclusive. So it is when the kernel does not provide what is expected.
 ScenarioVerdict JudgeScenario(const Scenario& scenario, const ScenarioEvidence& evidence);
 
 }  // namespace stasis

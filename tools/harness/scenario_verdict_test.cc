@@ -39,7 +39,17 @@ class ScenarioVerdictTest : public testing::Test {
       worker.cpus_used = *CpuSet::Parse("0-1");
       worker.cpus_allowed = *CpuSet::Parse("0-1");
       worker.last_seen_ns = measurements.end_ns;
+      worker.start_ns = measurements.start_ns;
       measurements.workers.push_back(worker);
+    }
+    measurements.phases = {{.start_ns = measurements.start_ns, .end_ns = measurements.end_ns}};
+    for (uint32_t index = 0; index < 2; ++index) {
+      measurements.phases[0].workers.push_back(
+          {.index = index,
+           .iterations = 100000,
+           .run_ns = 5 * kSecond,
+           .cpus_used = *CpuSet::Parse("0-1"),
+           .cpus_allowed = *CpuSet::Parse("0-1")});
     }
     evidence_.measurements = measurements;
     evidence_.host_delay = [this](const CpuSet&, uint64_t, uint64_t) { return host_delay_; };
@@ -57,6 +67,7 @@ class ScenarioVerdictTest : public testing::Test {
                      .message = "w[9] failed to run for 2.048s"};
   }
 
+  PhaseFigures& figures(int index) { return evidence_.measurements->phases[0].workers[index]; }
   WorkerMeasurement& worker(int index) { return evidence_.measurements->workers[index]; }
   Finding Judge() { return JudgeScenario(scenario_, evidence_).finding; }
 
@@ -147,7 +158,7 @@ TEST_F(ScenarioVerdictTest, GapThatTheHostExplainsInPartIsStillAFailure) {
 }
 
 TEST_F(ScenarioVerdictTest, SpreadOnANoisyHostIsInconclusive) {
-  worker(1).run_ns = kSecond;
+  figures(1).run_ns = kSecond;
   host_delay_ = absl::Milliseconds(500);
   EXPECT_EQ(Judge().verdict, Verdict::kFail) << "half a second of ten is no excuse";
 
@@ -157,7 +168,7 @@ TEST_F(ScenarioVerdictTest, SpreadOnANoisyHostIsInconclusive) {
 }
 
 TEST_F(ScenarioVerdictTest, BrokenIsolationIsNeverTheHosts) {
-  worker(0).cpus_used = *CpuSet::Parse("0-3");
+  figures(0).cpus_used = *CpuSet::Parse("0-3");
   host_delay_ = absl::Seconds(9);
 
   EXPECT_EQ(Judge().verdict, Verdict::kFail);

@@ -174,4 +174,17 @@ std::string DescribeTopology(const wire::Topology& seen) {
   return Describe(seen.online.size(), packages.size(), llcs.size(), cores.size(), distances);
 }
 
+CpuGroups CpuGroupsOf(const Topology& topology) {
+  CpuGroups groups;
+  groups.llcs.resize(topology.llcs());
+  groups.nodes.resize(topology.nodes());
+  for (uint32_t cpu = 0; cpu < topology.cpus(); ++cpu) {
+    const CpuPlace place = topology.Place(cpu);
+    groups.online.Add(cpu);
+    groups.llcs[place.llc].Add(cpu);
+    groups.nodes[place.node].Add(cpu);
+  }
+  return groups;
+}
+
 }  // namespace stasis

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "guest/scenario/cpu_set.h"
 #include "guest/wire/messages.h"
 #include "vmm/topology/topology.h"
 
@@ -19,6 +20,9 @@ struct TopologyExpectations {
 // One line per difference, at most 20; empty: the guest sees what was asked for.
 std::vector<std::string> CompareTopology(const Topology& asked, const wire::Topology& seen,
                                          const TopologyExpectations& expectations);
+
+// What a scenario's CPU names stand for on that machine.
+CpuGroups CpuGroupsOf(const Topology& topology);
 
 // "8 CPUs: 2 packages, 4 LLCs, 8 cores, 1 thread per core; 2 NUMA nodes (10 20 / 20 10)".
 std::string DescribeTopology(const Topology& topology);

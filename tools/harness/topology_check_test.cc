@@ -140,5 +140,15 @@ TEST(TopologyCheckTest, DescriptionsOfRequestAndGuestAreAlike) {
   EXPECT_EQ(DescribeTopology(TwoNodes()), text);
 }
 
+TEST(CpuGroupsOfTest, CachesAndNodesHaveTheirCpus) {
+  const CpuGroups groups = CpuGroupsOf(*Topology::Parse("2n4l2c1t"));
+
+  EXPECT_EQ(groups.online.ToString(), "0-7");
+  ASSERT_EQ(groups.llcs.size(), 4u);
+  EXPECT_EQ(groups.llcs[3].ToString(), "6-7");
+  ASSERT_EQ(groups.nodes.size(), 2u);
+  EXPECT_EQ(groups.nodes[1].ToString(), "4-7");
+}
+
 }  // namespace
 }  // namespace stasis

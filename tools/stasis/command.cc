@@ -169,6 +169,8 @@ absl::Duration BootLimit(const MachineOptions& options) {
                                         : GuestSessionOptions().boot_limit * Patience();
 }
 
+bool EmulatedHost() { return InNested(); }
+
 std::string LaneName() { return InNested() ? "nested" : "kvm"; }
 
 double Patience() { return InNested() ? 3 : 1; }

@@ -38,6 +38,7 @@ void AddKernelCommand(CLI::App* app, Invocation* invocation);
 void AddFreezeCommand(CLI::App* app, Invocation* invocation);
 void AddCompareCommand(CLI::App* app, Invocation* invocation);
 void AddReportCommand(CLI::App* app, Invocation* invocation);
+void AddScenarioCommand(CLI::App* app, Invocation* invocation);
 
 // Options that run, boot and shell have in common.
 struct MachineOptions {
@@ -90,6 +91,9 @@ int RunNestedCommand(const Invocation& invocation, const GuestSetup& prepared,
 
 // "kvm", or "nested" inside the emulated host.
 std::string LaneName();
+
+// Whether this program runs inside the emulated host.
+bool EmulatedHost();
 
 // Limits against hangs are this much larger inside the emulated host.
 double Patience();

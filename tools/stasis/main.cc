@@ -44,6 +44,7 @@ int Main(int argc, char** argv) {
   AddShellCommand(&app, &invocation);
   AddBootCommand(&app, &invocation);
   AddListCommand(&app, &invocation);
+  AddScenarioCommand(&app, &invocation);
   AddDumpCommand(&app, &invocation);
   AddKernelCommand(&app, &invocation);
   AddFreezeCommand(&app, &invocation);

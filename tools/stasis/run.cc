@@ -9,6 +9,7 @@
 #include "tools/harness/files.h"
 #include "tools/harness/report.h"
 #include "tools/harness/scenario_run.h"
+#include "tools/harness/topology_check.h"
 #include "tools/stasis/command.h"
 #include "tools/stasis/run.h"
 #include "tools/stasis/scenario_files.h"
@@ -32,12 +33,10 @@ absl::Status TakeMachineOf(const Scenario& scenario, GuestRequest* request) {
   }
   request->disks.disks.insert(request->disks.disks.begin(), disks->disks.begin(),
                               disks->disks.end());
-  // What work of kind command runs comes from this host; what is not here may be the guest's own.
-  for (const CgroupSpec& cgroup : scenario.cgroups) {
-    for (const WorkSpec& work : cgroup.work) {
-      if (work.kind != WorkKind::kCommand) continue;
-      if (access(work.command[0].c_str(), X_OK) == 0) request->include.push_back(work.command[0]);
-    }
+  // What work of kind command and steps run comes from this host; what is not here may be the
+  // guest's own.
+  for (const std::string& program : ProgramsOf(scenario)) {
+    if (access(program.c_str(), X_OK) == 0) request->include.push_back(program);
   }
   return absl::OkStatus();
 }
@@ -99,6 +98,7 @@ int RunOne(const RunOptions& options, const Invocation& invocation) {
                                         .append = options.machine.append,
                                         .lane = LaneName(),
                                         .time_limit = asked,
+                                        .emulated = EmulatedHost(),
                                         .patience = Patience(),
                                         .boot_limit = BootLimit(options.machine),
                                         .dump = *dump},
@@ -134,6 +134,13 @@ RunResolution ResolveRun(const RunOptions& options, const std::string& name) {
     resolution.finding = *refused;
     resolution.unsupported = true;
     return resolution;
+  }
+  // CPUs that the machine lacks are pointed at before it is booted.
+  const CpuGroups groups = CpuGroupsOf(machine->topology);
+  scenario = FindScenario(name, &groups);
+  if (!scenario.ok()) {
+    resolution.unsupported = true;
+    return refuse(scenario.status());
   }
   std::string note;
   if (std::optional<Finding> refused =

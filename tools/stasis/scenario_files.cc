@@ -19,8 +19,8 @@ namespace fs = std::filesystem;
 constexpr char kRelative[] = "testdata/scenarios";
 constexpr char kWorkspace[] = "stasis";  // name in WORKSPACE
 
-absl::StatusOr<Scenario> Load(const std::string& path) {
-  absl::StatusOr<Scenario> scenario = LoadScenario(path);
+absl::StatusOr<Scenario> Load(const std::string& path, const CpuGroups* groups) {
+  absl::StatusOr<Scenario> scenario = LoadScenario(path, groups);
   // A file that is not there is the user's mistake, too.
   if (scenario.ok() || absl::IsInvalidArgument(scenario.status())) return scenario;
   return absl::InvalidArgumentError(scenario.status().message());
@@ -60,17 +60,23 @@ std::vector<ScenarioFile> ListScenarioFiles() {
   return files;
 }
 
-absl::StatusOr<Scenario> FindScenario(const std::string& what) {
-  if (absl::StrContains(what, '/') || absl::EndsWith(what, ".toml")) return Load(what);
+absl::StatusOr<std::string> FindScenarioFile(const std::string& what) {
+  if (absl::StrContains(what, '/') || absl::EndsWith(what, ".toml")) return what;
   const std::vector<ScenarioFile> files = ListScenarioFiles();
   std::vector<std::string> names;
   for (const ScenarioFile& file : files) {
-    if (file.name == what) return Load(file.path);
+    if (file.name == what) return file.path;
     names.push_back(file.name);
   }
   const std::string hint = NearMatchHint(what, names);
   return absl::InvalidArgumentError(absl::StrCat(
       "no scenario '", what, "'", hint.empty() ? ";" : hint, " 'stasis list' shows all of them"));
+}
+
+absl::StatusOr<Scenario> FindScenario(const std::string& what, const CpuGroups* groups) {
+  absl::StatusOr<std::string> path = FindScenarioFile(what);
+  if (!path.ok()) return path.status();
+  return Load(*path, groups);
 }
 
 }  // namespace stasis

@@ -21,9 +21,12 @@ struct ScenarioFile {
 // Every scenario of the folders by name; the first folder that has a name wins.
 std::vector<ScenarioFile> ListScenarioFiles();
 
-// `what` is a path (it has a slash or ends in .toml) or a name.
+// `what` is a path (it has a slash or ends in .toml) or a name. With `groups`, the scenario's CPUs are
+// checked against that machine.
 // Errors: InvalidArgument (unknown name with near matches; what the parser says; no such file).
-absl::StatusOr<Scenario> FindScenario(const std::string& what);
+absl::StatusOr<Scenario> FindScenario(const std::string& what, const CpuGroups* groups = nullptr);
+// Its path. Error: InvalidArgument (unknown name).
+absl::StatusOr<std::string> FindScenarioFile(const std::string& what);
 
 }  // namespace stasis
 

@@ -72,15 +72,25 @@ std::optional<Finding> TakeScheduler(const SchedulerOptions& options, Scenario* 
   }
   const std::optional<std::string>& should_fail = scenario->expect.should_fail;
   if (!scheduler.has_value()) {
+    if (!SchedulersOf(scenario).empty()) {
+      return Finding{Verdict::kUsage, Layer::kNone,
+                     absl::StrCat("a step of scenario ", scenario->name, " switches the scheduler"),
+                     "run it without --scheduler none"};
+    }
     if (!should_fail.has_value() || !IsSchedulerFailure(*should_fail)) return std::nullopt;
     return Finding{Verdict::kUsage, Layer::kNone,
                    absl::StrCat("scenario ", scenario->name, " should see its scheduler fail (",
                                 *should_fail, ")"),
                    "run it without --scheduler none"};
   }
-  request->schedulers = {*scheduler};
   request->required_config.push_back("SCHED_CLASS_EXT");
-  return scheduler->path.empty() ? std::nullopt : CheckSchedulerProgram(scheduler->path);
+  request->schedulers.clear();
+  for (const SchedulerSpec* spec : SchedulersOf(scenario)) {
+    request->schedulers.push_back(*spec);
+    if (spec->path.empty()) continue;
+    if (std::optional<Finding> unusable = CheckSchedulerProgram(spec->path)) return unusable;
+  }
+  return std::nullopt;
 }
 
 }  // namespace stasis
