@@ -92,7 +92,8 @@ TomlReader::Keys Parser::RootKeys() {
            [this](const toml::node& v) { GetPositive(v, "duration", &scenario_.duration); });
   keys.Add("machine", "a table", "what the machine must be",
            [this](const toml::node& v) { ReadTable(v, "[machine]", MachineKeys()); });
-  keys.Add("scheduler", "a table", "the sched_ext scheduler that is tested; the kernel's own without",
+  keys.Add("scheduler", "a table",
+           "the sched_ext scheduler that is tested; the kernel's own without",
            [this](const toml::node& v) {
              ReadScheduler(this, v, &scenario_.scheduler.emplace());
            });
@@ -213,6 +214,7 @@ absl::StatusOr<std::string> ReadScenarioFile(const std::string& path) {
 
 std::vector<TableReference> ScenarioTables() {
   Parser parser("", nullptr);
+  SchedulerSpec scheduler;
   CgroupSpec cgroup;
   WorkSpec work;
   std::vector<TableReference> tables;
@@ -223,6 +225,7 @@ std::vector<TableReference> ScenarioTables() {
   };
   add("", parser.RootKeys());
   add("[machine]", parser.MachineKeys());
+  add("[scheduler]", SchedulerKeys(&parser, &scheduler));
   add("[[cgroup]]", CgroupKeys(&parser, &cgroup));
   add("work", CommonWorkKeys(&parser, &work));
   return tables;

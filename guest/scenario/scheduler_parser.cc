@@ -16,46 +16,54 @@ std::string FromFolderOf(absl::string_view file, absl::string_view path) {
 
 }  // namespace
 
-void ReadScheduler(TomlReader* reader, const toml::node& node, SchedulerSpec* scheduler) {
+TomlReader::Keys SchedulerKeys(TomlReader* reader, SchedulerSpec* scheduler) {
   TomlReader::Keys keys;
-  keys.known["path"] = [&](const toml::node& value) {
-    if (!reader->Get(value, "path", &scheduler->path)) return;
-    if (scheduler->path.empty()) return reader->Fail(value, "'path': empty; expected a program");
-    scheduler->path = FromFolderOf(reader->filename(), scheduler->path);
-  };
-  keys.known["name"] = [&](const toml::node& value) {
-    if (!reader->Get(value, "name", &scheduler->name)) return;
-    if (scheduler->name.empty() || absl::StrContains(scheduler->name, "/")) {
-      reader->Fail(value,
-                   absl::StrCat("'name': '", scheduler->name,
-                                "'; expected the name of a scheduler that "
-                                "tools/schedulers/build makes, such as \"scx_simple\"; a file "
-                                "is named by 'path'"));
-    }
-  };
-  keys.known["args"] = [&](const toml::node& value) {
-    reader->ReadEach(value, "args", [&](const toml::node& item) {
-      reader->Get(item, "args", &scheduler->args.emplace_back());
-    });
-    if (scheduler->args.size() > kMostArgs) {
-      reader->Fail(value, absl::StrCat("'args': at most ", kMostArgs));
-    }
-  };
-  keys.known["ops"] = [&](const toml::node& value) {
-    if (!reader->Get(value, "ops", &scheduler->ops)) return;
-    if (scheduler->ops.empty() || scheduler->ops.size() > kMostOpsName) {
-      reader->Fail(value, absl::StrCat("'ops': expected the name that the kernel shows in "
-                                       "/sys/kernel/sched_ext/root/ops, 1 to ",
-                                       kMostOpsName, " characters"));
-    }
-  };
-  keys.known["attach_limit"] = [&](const toml::node& value) {
-    if (!reader->GetPositive(value, "attach_limit", &scheduler->attach_limit)) return;
-    if (scheduler->attach_limit > absl::Hours(1)) {
-      reader->Fail(value, "'attach_limit': at most 1 hour");
-    }
-  };
-  reader->ReadTable(node, "[scheduler]", keys);
+  keys.Add("path", "a path", "the program, counted from the folder of the file; instead of name",
+           [=](const toml::node& value) {
+             if (!reader->Get(value, "path", &scheduler->path)) return;
+             if (scheduler->path.empty()) return reader->Fail(value, "'path': empty; expected a program");
+             scheduler->path = FromFolderOf(reader->filename(), scheduler->path);
+           });
+  keys.Add("name", "a name", "one that tools/schedulers/build makes; instead of path",
+           [=](const toml::node& value) {
+             if (!reader->Get(value, "name", &scheduler->name)) return;
+             if (scheduler->name.empty() || absl::StrContains(scheduler->name, "/")) {
+               reader->Fail(value, absl::StrCat("'name': '", scheduler->name,
+                                                "'; expected the name of a scheduler that "
+                                                "tools/schedulers/build makes, such as \"scx_simple\"; a file "
+                                                "is named by 'path'"));
+             }
+           });
+  keys.Add("args", "a list of texts", "its arguments",
+           [=](const toml::node& value) {
+             reader->ReadEach(value, "args", [&](const toml::node& item) {
+               reader->Get(item, "args", &scheduler->args.emplace_back());
+             });
+             if (scheduler->args.size() > kMostArgs) {
+               reader->Fail(value, absl::StrCat("'args': at most ", kMostArgs));
+             }
+           });
+  keys.Add("ops", "a text", "what the kernel must call it (root/ops); anything by default",
+           [=](const toml::node& value) {
+             if (!reader->Get(value, "ops", &scheduler->ops)) return;
+             if (scheduler->ops.empty() || scheduler->ops.size() > kMostOpsName) {
+               reader->Fail(value, absl::StrCat("'ops': expected the name that the kernel shows in "
+                                                "/sys/kernel/sched_ext/root/ops, 1 to ",
+                                                kMostOpsName, " characters"));
+             }
+           });
+  keys.Add("attach_limit", "a time", "until the kernel shows it",
+           [=](const toml::node& value) {
+             if (!reader->GetPositive(value, "attach_limit", &scheduler->attach_limit)) return;
+             if (scheduler->attach_limit > absl::Hours(1)) {
+               reader->Fail(value, "'attach_limit': at most 1 hour");
+             }
+           });
+  return keys;
+}
+
+void ReadScheduler(TomlReader* reader, const toml::node& node, SchedulerSpec* scheduler) {
+  reader->ReadTable(node, "[scheduler]", SchedulerKeys(reader, scheduler));
   if (scheduler->path.empty() == scheduler->name.empty()) {
     reader->Fail(node,
                  "[scheduler] needs either 'path' (a program) or 'name' (one that "

@@ -155,8 +155,9 @@ const ActionInfo* StepReader::KindOf(const toml::table& table) {
   for (auto&& [key, value] : table) {
     const std::string word(key.str());
     if (word == "to") continue;
-    reader_.Fail(key.source(), absl::StrCat("unknown action '", word, "'", NearMatchHint(word, words),
-                                            "; expected ", absl::StrJoin(words, ", ")));
+    reader_.Fail(key.source(),
+                 absl::StrCat("unknown action '", word, "'", NearMatchHint(word, words),
+                              "; expected ", absl::StrJoin(words, ", ")));
     return nullptr;
   }
   reader_.Fail(table, absl::StrCat("an action without its name; expected ",
