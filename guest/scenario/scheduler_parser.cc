@@ -63,7 +63,9 @@ TomlReader::Keys SchedulerKeys(TomlReader* reader, SchedulerSpec* scheduler) {
 }
 
 void ReadScheduler(TomlReader* reader, const toml::node& node, SchedulerSpec* scheduler) {
+  const size_t errors = reader->errors();
   reader->ReadTable(node, "[scheduler]", SchedulerKeys(reader, scheduler));
+  if (reader->errors() != errors) return;
   if (scheduler->path.empty() == scheduler->name.empty()) {
     reader->Fail(node,
                  "[scheduler] needs either 'path' (a program) or 'name' (one that "

@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tools/harness/initramfs/initramfs.h"
 #include "tools/harness/lane.h"
 #include "tools/kernels/kernel_store.h"
 #include "tools/stasis/run_stasis.h"
