@@ -170,6 +170,7 @@ void Agent::OnMessage(const wire::RunScenario& run) {
 }
 
 void Agent::OnMessage(const wire::Shutdown& shutdown) {
+  runner_.Stop();
   const wire::ShutdownHow how = ResolveEnd(shutdown.how, hello_.cmdline);
   transport_.Send(wire::Goodbye{.how = fields::NameOf(how)});
   transport_.Drain();

@@ -52,6 +52,7 @@ Runner::~Runner() {
 }
 
 void Runner::Start(const Scenario& scenario, const CpuGroups& cpus) {
+  if (run_ != nullptr && run_->reported) TearDown();
   if (run_ != nullptr) {
     send_(wire::Error{.layer = "agent", .text = "a scenario is already running"});
     return;
@@ -82,7 +83,7 @@ void Runner::GiveUp(const char* layer, const absl::Status& status) {
     error.kind = wire::ErrorKind::kTooLate;
     error.layer = "scheduler";
   }
-  // First stop, then report: as in Finish.
+  // First stop, then report: sending needs CPU time that a starving guest would rather give away.
   TearDown();
   send_(error);
 }
@@ -149,6 +150,7 @@ void Runner::Arm() {
 void Runner::OnTimer() {
   uint64_t expirations;
   if (read(timer_fd_, &expirations, sizeof(expirations)) < 0 || run_ == nullptr) return;
+  if (run_->reported) return TearDown();
   uint64_t now = MonotonicNs();
   if (run_->scenario.scheduler.has_value() && now >= run_->next_sample_ns) {
     scheduler_.Sample(now);
@@ -264,19 +266,28 @@ void Runner::Finish(uint64_t now) {
       }
     }
   }
-  // First stop, then report: sending needs CPU time that a starving guest would rather give away.
-  TearDown();
+  const bool alive = run_->start_ns != 0 && run_->cut_ns == 0;
+  if (!alive) TearDown();
   send_(result);
+  if (!alive) return;
+  // The host judges now, and may freeze the machine: who waits for whom must still be there to see.
+  run_->reported = true;
+  constexpr itimerspec kLinger = {.it_interval = {}, .it_value = {.tv_sec = 1, .tv_nsec = 0}};
+  timerfd_settime(timer_fd_, 0, &kLinger, nullptr);
+}
+
+void Runner::Stop() {
+  if (run_ != nullptr) TearDown();
 }
 
 bool Runner::OnChildExit(pid_t pid, int wait_status) {
   if (scheduler_.OnChildExit(pid, wait_status)) {
-    if (run_ != nullptr) FollowScheduler(MonotonicNs());
+    if (run_ != nullptr && !run_->reported) FollowScheduler(MonotonicNs());
     return true;
   }
   if (run_ == nullptr || run_->workers == nullptr) return false;
   if (run_->steps != nullptr && run_->steps->OnChildExit(pid, wait_status)) {
-    if (!run_->steps->status().ok()) GiveUp("workload", run_->steps->status());
+    if (!run_->steps->status().ok() && !run_->reported) GiveUp("workload", run_->steps->status());
     return true;
   }
   return run_->workers->OnChildExit(pid, wait_status);

@@ -36,7 +36,10 @@ class Runner {
   Runner& operator=(const Runner&) = delete;
 
   void Start(const Scenario& scenario, const CpuGroups& cpus);
+  // Workers outlive the Result by a second, so that a dump shows what they waited for.
   bool running() const { return run_ != nullptr; }
+  // Ends whatever goes on, at once and without a word.
+  void Stop();
   int timer_fd() const { return timer_fd_; }
 
   // Something is due: a sample, a step, or the end of the run.
@@ -57,6 +60,7 @@ class Runner {
     std::unique_ptr<Observer> observer;
     uint64_t start_ns = 0;
     uint64_t end_ns = 0;  // planned
+    bool reported = false;  // the Result was sent: what is left is to end
     uint64_t cut_ns = 0;  // the scheduler ended: nothing is measured from here on
     uint64_t next_sample_ns = 0;
     uint64_t settled_ns = 0;  // when the transition after a step is over; 0: none goes on

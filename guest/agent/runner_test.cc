@@ -114,6 +114,24 @@ TEST_F(RunnerTest, NoWorkerIsLeftBehind) {
   EXPECT_EQ(errno, ECHILD);
 }
 
+TEST_F(RunnerTest, WorkersAreThereForADumpWhenTheResultIsSent) {
+  runner_->Start(scenario_, cpus_);
+  while (All<wire::Result>().empty()) {
+    pollfd timer = {.fd = runner_->timer_fd(), .events = POLLIN};
+    ASSERT_EQ(poll(&timer, 1, 20000), 1);
+    runner_->OnTimer();
+  }
+  const pid_t worker = All<wire::Result>()[0].measurements.workers[0].pid;
+
+  EXPECT_TRUE(runner_->running());
+  EXPECT_EQ(kill(worker, 0), 0);
+  runner_->Stop();
+
+  EXPECT_FALSE(runner_->running());
+  EXPECT_EQ(kill(worker, 0), -1);
+  EXPECT_EQ(All<wire::Result>().size(), 1u);
+}
+
 TEST_F(RunnerTest, StepsAreCarriedOutInTimeAndPhasesLieBetweenThem) {
   scenario_.duration = absl::Milliseconds(1000);
   scenario_.steps = {{.at = absl::Milliseconds(350),
