@@ -165,8 +165,7 @@ class CrashTest : public TriggerTest {
   // Provokes `what` on each of `cpus`, and waits.
   StasisRun Provoke(const std::string& what, const std::string& cpus,
                     const std::string& then = "sleep 1000") {
-    return Shell("mount -t debugfs none /sys/kernel/debug\n"
-                 "for cpu in " + cpus + "; do\n"
+    return Shell("for cpu in " + cpus + "; do\n"
                  "  taskset -c $cpu sh -c 'sleep 1; echo " + what +
                      " > /sys/kernel/debug/provoke-crash/DIRECT' &\n"
                  "done\n" +
