@@ -31,6 +31,7 @@ class StepsEndToEndTest : public ::testing::Test {
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     directory_ = name;
     options_.time_limit = std::chrono::seconds(400);
+    options_.environment["STASIS_DUMP"] = "fail";
   }
   void TearDown() override {
     if (!directory_.empty()) fs::remove_all(directory_);
@@ -119,7 +120,7 @@ max_gap = "2900ms"
   ASSERT_EQ(result["workers"].size(), 6u);
   EXPECT_GT(result["workers"][4]["stop_ns"], result["workers"][4]["start_ns"]);
   EXPECT_GT(result["workers"][4]["iterations"], 0);
-  EXPECT_EQ(result["dumps"].size(), 1u);
+  EXPECT_EQ(result["dumps"].size(), 1u) << run.output << run.error;
 }
 
 TEST_F(StepsEndToEndTest, StepThatFailsEndsTheScenarioWithItsReason) {
