@@ -345,6 +345,15 @@ TEST_F(DumpEndToEndTest, ScenarioThatFailsIsDumpedWhileItsGuestStillRuns) {
   EXPECT_EQ(note["scenario"]["name"], "starved");
   EXPECT_FALSE(note["workers"].empty());
   EXPECT_TRUE(note["symbols"].contains("runqueues"));
+  // The workers are still there, those that wait as well as the one that runs.
+  int waiting = 0, real_time = 0;
+  for (const nlohmann::json& task : note["scheduler"]["tasks"]) {
+    if (task["cgroup"].get<std::string>().find("/starved") == std::string::npos) continue;
+    waiting += task["queued"] == true && task["on_cpu"] == false;
+    real_time += task["policy"] == "fifo";
+  }
+  EXPECT_GE(waiting, 1) << note["scheduler"];
+  EXPECT_EQ(real_time, 1) << note["scheduler"];
 }
 
 TEST_F(DumpEndToEndTest, DumpDirectoryThatCannotBeWrittenIsSaidAndTheVerdictStands) {
