@@ -155,6 +155,7 @@ TEST_F(CliTest, BadWordsOfADiskAreUsage) {
 }
 
 TEST_F(CliTest, BadIoCpusAreUsage) {
+  if (getenv("STASIS_IN_NESTED") != nullptr) GTEST_SKIP() << "the lane does not look at them";
   ExpectOneLine(Run({"boot", "--io-cpus", "zero"}), 2, {"USAGE", "io-cpus 'zero'", "0-1,3"});
   ExpectOneLine(Run({"boot", "--io-cpus", "4095"}), 2, {"USAGE", "io-cpus '4095'"});
 }
