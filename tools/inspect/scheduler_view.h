@@ -79,7 +79,7 @@ inline constexpr size_t kMostViewedTasks = 32768;
 // nowhere end, and that is said.
 SchedulerView ReadScheduler(const Kernel& kernel);
 
-// The member `scheduler` of a dump (docs/dump-format.md), and back.
+// The member `scheduler` of a dump (docs/dump-format.md).
 nlohmann::json ToJson(const SchedulerView& view);
 
 }  // namespace stasis
