@@ -15,6 +15,8 @@ namespace {
 
 // Who was not reached by a signal is signalled again this often.
 constexpr absl::Duration kSignalAgain = absl::Milliseconds(10);
+// Reading registers takes a millisecond: also behind a deadline that an absentee used up.
+constexpr absl::Duration kLeastCaptureTime = absl::Seconds(1);
 
 absl::Time MonotonicNow() {
   timespec now;
@@ -93,11 +95,12 @@ FreezeReport FreezeCoordinator::Rendezvous() {
   }
   if (hooks_.after_freeze) hooks_.after_freeze(report);
   for (FreezeParticipant* participant : participants_) participant->RequestCapture();
+  const absl::Time captured_by = std::max(deadline, report.frozen + kLeastCaptureTime);
   absl::Time now = report.frozen;
   while (true) {
     const uint32_t seen = parked_.value();
-    if (AllCaptured(report) || now >= deadline) break;
-    parked_.Wait(seen, deadline - now);
+    if (AllCaptured(report) || now >= captured_by) break;
+    parked_.Wait(seen, captured_by - now);
     now = MonotonicNow();
   }
   report.capture_latency = now - report.requested;

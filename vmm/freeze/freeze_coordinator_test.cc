@@ -172,6 +172,27 @@ TEST(FreezeCoordinatorTest, F5_F12_StateIsWaitedForBehindTheLatencyOfParking) {
   EXPECT_GT(report.capture_latency, report.latency);
 }
 
+TEST(FreezeCoordinatorTest, F5_F7_AbsenteeThatUsedUpTheDeadlineCostsNobodyElseItsState) {
+  FreezeCoordinator coordinator(kShort);
+  SlowToCapture good("vcpu0", ParticipantKind::kVcpu, nullptr);
+  FakeParticipant lost("vcpu1", ParticipantKind::kVcpu, nullptr);
+  lost.parks_at_signal = false;
+  coordinator.Add(&good);
+  coordinator.Add(&lost);
+  std::thread later([&] {
+    absl::SleepFor(2 * kShort.deadline);
+    good.Capture();
+    coordinator.NotifyParked();
+  });
+
+  const FreezeReport report = coordinator.Freeze();
+  const bool captured = good.IsCaptured(report.number);
+  later.join();
+
+  EXPECT_EQ(report.absentees.size(), 1u);
+  EXPECT_TRUE(captured);
+}
+
 TEST(FreezeCoordinatorTest, F7_StateThatNeverComesEndsAtTheDeadline) {
   FreezeCoordinator coordinator(kShort);
   SlowToCapture stuck("vcpu0", ParticipantKind::kVcpu, nullptr);
