@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 
 namespace stasis {
@@ -50,6 +51,9 @@ TEST(HostNoiseTest, ThreadThatDoesNotExistGivesNothing) {
 }
 
 TEST(HostNoiseTest, OwnThreadHasRun) {
+  // The kernel adds up a thread's time at ticks and switches; a young thread has had neither.
+  absl::SleepFor(absl::Milliseconds(1));
+
   std::optional<ThreadSchedule> own = ReadThreadSchedule(syscall(SYS_gettid));
   if (!own.has_value()) GTEST_SKIP() << "the host kernel has no /proc/PID/schedstat";
 
