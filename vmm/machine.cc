@@ -80,6 +80,8 @@ class KvmMachine : public Machine, private ExitHandler {
   void Thaw() override { coordinator_.Thaw(); }
   MachineSnapshot Snapshot(const FreezeReport& report) const override;
   FreezeLatencies freeze_latencies() const override { return coordinator_.latencies(); }
+  void RequestGlance(int vcpu) override { vcpus_.at(vcpu)->RequestGlance(); }
+  std::optional<VcpuGlance> TakeGlance(int vcpu) override { return vcpus_.at(vcpu)->TakeGlance(); }
   MachineEnd Wait() override;
   std::vector<VcpuStats> Stats() const override;
   absl::Time first_run() const override {
@@ -272,6 +274,7 @@ absl::Status KvmMachine::CreateVcpus() {
           [this](const kvm::Vcpu& vcpu) { return arch_->DescribeRegisters(vcpu); },
       .read_state = [this](const kvm::Vcpu& vcpu,
                            VcpuState* slot) { arch_->ReadVcpuState(vcpu, slot); },
+      .glance = [this](const kvm::Vcpu& vcpu) { return arch_->Glance(vcpu); },
       .on_parked = [this] { coordinator_.NotifyParked(); },
   };
   for (uint32_t cpu = 0; cpu < cpus; ++cpu) {

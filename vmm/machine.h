@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -92,6 +93,10 @@ class Machine {
   // While frozen. `report`: what Freeze returned.
   virtual MachineSnapshot Snapshot(const FreezeReport& report) const = 0;
   virtual FreezeLatencies freeze_latencies() const = 0;
+
+  // VcpuThread::RequestGlance and TakeGlance of one vCPU. Any thread, after Start.
+  virtual void RequestGlance(int vcpu) = 0;
+  virtual std::optional<VcpuGlance> TakeGlance(int vcpu) = 0;
 
   virtual std::vector<VcpuStats> Stats() const = 0;
   // When the first KVM_RUN was entered (CLOCK_MONOTONIC); InfiniteFuture before.

@@ -163,6 +163,41 @@ dmesg | grep -E 'nobody cared|blocked for more than|BUG:|rcu.*stall' || echo qui
   EXPECT_EQ(result["process"]["descriptors_at_end"], result["process"]["descriptors_at_hello"]);
 }
 
+// F11: the device is reset by its driver again and again, while all of it is frozen every few
+// milliseconds.
+TEST_F(BlockTest, F11_FreezesWhileTheDriverIsUnboundLoseNothing) {
+  const std::string image = Image("frozen.img", 64 * kMiB);
+
+  const StasisRun run = Guest(R"(
+dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null
+head -c 16777216 /dev/vda | sha256sum > /tmp/sum
+device=$(basename $(readlink -f /sys/block/vda/device))
+driver=/sys/bus/virtio/drivers/virtio_blk
+i=0
+while [ $i -lt 40 ]; do
+  i=$((i + 1))
+  dd if=/dev/vda of=/dev/null bs=4k count=2048 2>/dev/null &
+  [ $((i % 3)) = 0 ] && echo 1 > /proc/sys/vm/drop_caches
+  echo $device > $driver/unbind
+  wait
+  echo $device > $driver/bind
+done
+echo 3 > /proc/sys/vm/drop_caches
+head -c 16777216 /dev/vda | sha256sum | cmp - /tmp/sum && echo same
+dmesg | grep -E 'nobody cared|blocked for more than|BUG:|rcu.*stall' || echo quiet
+)",
+                              {"--disk", image, "--freeze-stress", "100000"});
+
+  ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
+  EXPECT_THAT(run.output, HasSubstr("same\n"));
+  EXPECT_THAT(run.output, HasSubstr("quiet\n"));
+  const nlohmann::json result = Result();
+  EXPECT_GE(result["freezes"]["count"], 40) << result["freezes"];
+  EXPECT_EQ(result["freezes"]["incomplete"], 0) << result["freezes"];
+  EXPECT_EQ(result["disks"][0]["invalid_requests"], 0);
+  EXPECT_EQ(result["process"]["threads_at_end"], result["process"]["threads_at_hello"]);
+}
+
 // B9
 TEST_F(BlockTest, ThrottledReadsTakeTheTimeOfTheirLimit) {
   const StasisRun run = Guest(R"(

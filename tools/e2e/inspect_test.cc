@@ -72,6 +72,18 @@ TEST_P(InspectTest, PanicIsSummedUpWithTheStackThatLedToIt) {
   EXPECT_THAT(backtrace, HasSubstr("\n        entry_SYSCALL_64"));
   EXPECT_THAT(banner, HasSubstr("Linux version "));
   EXPECT_EQ(facts["format"], "stasis.dump/1");
+  // The same stacks stand in the dump's own note.
+  int panicked = 0;
+  for (const nlohmann::json& stack : facts["scheduler"]["stacks"]) {
+    std::string symbols;
+    for (const nlohmann::json& frame : stack["frames"]) {
+      symbols += frame["symbol"].get<std::string>() + "\n";
+    }
+    if (symbols.find("sysrq_handle_crash") == std::string::npos) continue;
+    ++panicked;
+    EXPECT_THAT(symbols, HasSubstr("\nksys_write+0x"));
+  }
+  EXPECT_EQ(panicked, 1) << facts["scheduler"]["stacks"];
 }
 
 // D5: what the host reads from memory is what the guest said of its workers just before.

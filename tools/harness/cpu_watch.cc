@@ -10,7 +10,7 @@ constexpr absl::Duration kBusy = absl::Milliseconds(850);
 
 }  // namespace
 
-bool CpuWatch::Tick(const std::vector<ThreadSchedule>& threads) {
+std::vector<int> CpuWatch::Tick(const std::vector<ThreadSchedule>& threads) {
   busy_.resize(threads.size());
   looks_.resize(threads.size());
   for (size_t i = 0; i < threads.size() && i < last_.size(); ++i) {
@@ -20,18 +20,19 @@ bool CpuWatch::Tick(const std::vector<ThreadSchedule>& threads) {
     if (busy_[i] == 0) looks_[i] = 0;
   }
   last_ = threads;
-  const bool any =
-      std::any_of(busy_.begin(), busy_.end(), [](int ticks) { return ticks >= kBusyTicks; });
-  if (!any || ++since_look_ < kTicksPerLook) return false;
+  std::vector<int> busy;
+  for (size_t i = 0; i < busy_.size(); ++i) {
+    if (busy_[i] >= kBusyTicks) busy.push_back(static_cast<int>(i));
+  }
+  if (busy.empty() || ++since_look_ < kTicksPerLook) return {};
   since_look_ = 0;
-  return true;
+  return busy;
 }
 
-void CpuWatch::Look(const std::vector<VcpuSnapshot>& vcpus) {
-  for (size_t i = 0; i < vcpus.size() && i < looks_.size(); ++i) {
-    const bool off = vcpus[i].unavailable.empty() && vcpus[i].interrupts_off && !vcpus[i].waiting;
-    looks_[i] = off && busy_[i] >= kBusyTicks ? looks_[i] + 1 : 0;
-  }
+void CpuWatch::Look(int vcpu, const VcpuGlance& glance) {
+  if (vcpu < 0 || static_cast<size_t>(vcpu) >= looks_.size()) return;
+  const bool off = glance.interrupts_off && !glance.waiting;
+  looks_[vcpu] = off && busy_[vcpu] >= kBusyTicks ? looks_[vcpu] + 1 : 0;
 }
 
 std::optional<int> CpuWatch::Suspect(double share) const {

@@ -7,20 +7,21 @@
 
 #include "absl/time/time.h"
 #include "tools/harness/host_noise.h"
-#include "vmm/machine_snapshot.h"
+#include "vmm/vcpu/vcpu_state.h"
 
 namespace stasis {
 
-// Asked once a second. Looking costs a freeze, so it is done only when some vCPU was busy all the
-// time for a while, and not each second. Pure.
+// Asked once a second. Looking makes a vCPU leave the guest for a moment, so it is done only to one
+// that was busy all the time for a while, and not each second. Pure.
 class CpuWatch {
  public:
   // A CPU is hung when it had interrupts off at every look for `limit`.
   explicit CpuWatch(absl::Duration limit) : limit_(limit) {}
 
-  // The vCPU threads' counters a second after the last ones. True: look at the vCPUs now.
-  bool Tick(const std::vector<ThreadSchedule>& threads);
-  void Look(const std::vector<VcpuSnapshot>& vcpus);
+  // The vCPU threads' counters a second after the last ones. Returns the vCPUs to look at now.
+  std::vector<int> Tick(const std::vector<ThreadSchedule>& threads);
+  // What such a look has shown, before the next Tick.
+  void Look(int vcpu, const VcpuGlance& glance);
 
   // The CPU that has had interrupts off longest, for more than `share` of the limit.
   std::optional<int> Suspect(double share) const;

@@ -5,25 +5,18 @@
 namespace stasis {
 namespace {
 
-// Two vCPUs: the first is idle, the second busy; `off` are the second's interrupts.
+// Two vCPUs: the first is idle, the second busy.
 class Clock {
  public:
+  // True: the second one is to be looked at.
   bool Second(CpuWatch& watch, absl::Duration used = absl::Seconds(1)) {
     threads_[1].ran += used;
-    return watch.Tick(threads_);
+    return watch.Tick(threads_) == std::vector<int>{1};
   }
 
  private:
   std::vector<ThreadSchedule> threads_{2};
 };
-
-std::vector<VcpuSnapshot> Cpus(bool off) {
-  std::vector<VcpuSnapshot> cpus(2);
-  cpus[1].interrupts_off = off;
-  cpus[0].interrupts_off = off;  // an idle one may have them off as well
-  cpus[0].waiting = true;
-  return cpus;
-}
 
 TEST(CpuWatchTest, CpuWithInterruptsOffAtEveryLookIsHung) {
   CpuWatch watch(absl::Seconds(20));
@@ -32,7 +25,7 @@ TEST(CpuWatchTest, CpuWithInterruptsOffAtEveryLookIsHung) {
   for (int second = 0; second < 60 && !watch.Suspect(1).has_value(); ++second) {
     if (!clock.Second(watch)) continue;
     ++looks;
-    watch.Look(Cpus(true));
+    watch.Look(1, {.interrupts_off = true});
   }
 
   EXPECT_EQ(watch.Suspect(1), 1);
@@ -45,7 +38,7 @@ TEST(CpuWatchTest, IsSuspectedBeforeItIsHung) {
   for (int looks = 0; looks < 4;) {
     if (!clock.Second(watch)) continue;
     ++looks;
-    watch.Look(Cpus(true));
+    watch.Look(1, {.interrupts_off = true});
   }
 
   EXPECT_EQ(watch.Suspect(0.5), 1);
@@ -57,9 +50,42 @@ TEST(CpuWatchTest, OneLookWithInterruptsOnBeginsAnew) {
   Clock clock;
   for (int second = 0, looks = 0; second < 100; ++second) {
     if (!clock.Second(watch)) continue;
-    watch.Look(Cpus(++looks % 5 != 0));
+    watch.Look(1, {.interrupts_off = ++looks % 5 != 0});
     EXPECT_FALSE(watch.Suspect(1).has_value());
   }
+}
+
+TEST(CpuWatchTest, HaltedCpuIsNotHung) {
+  CpuWatch watch(absl::Seconds(20));
+  Clock clock;
+  for (int second = 0; second < 100; ++second) {
+    if (!clock.Second(watch)) continue;
+    watch.Look(1, {.interrupts_off = true, .waiting = true});
+    EXPECT_FALSE(watch.Suspect(1).has_value());
+  }
+}
+
+// A vCPU that does not answer (a freeze, a system call) is not judged.
+TEST(CpuWatchTest, LookThatBringsNothingChangesNothing) {
+  CpuWatch watch(absl::Seconds(20));
+  Clock clock;
+  for (int looks = 0; looks < 6;) {
+    if (clock.Second(watch)) watch.Look(1, {.interrupts_off = ++looks > 0});
+  }
+
+  while (!clock.Second(watch)) {
+  }
+
+  EXPECT_FALSE(watch.Suspect(1).has_value());
+}
+
+TEST(CpuWatchTest, LookAtNoSuchCpuIsIgnored) {
+  CpuWatch watch(absl::Seconds(20));
+
+  watch.Look(7, {.interrupts_off = true});
+  watch.Look(-1, {.interrupts_off = true});
+
+  EXPECT_FALSE(watch.Suspect(0).has_value());
 }
 
 TEST(CpuWatchTest, MachineThatIsNotBusyIsNeverLookedAt) {

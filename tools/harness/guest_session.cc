@@ -136,8 +136,8 @@ absl::Status GuestSession::Assemble(const KernelImage& kernel) {
           .more = [this] { return DumpMore(); },
           .vmcoreinfo = [this] { return VmcoreInfoOfAgent(); },
           .scheduler_view =
-              [this](const GuestMemory& memory, const MachineSnapshot&) {
-                return scheduler_snapshot_.Take(memory, VmcoreInfoOfAgent());
+              [this](const GuestMemory& memory, const MachineSnapshot& snapshot) {
+                return scheduler_snapshot_.Take(memory, VmcoreInfoOfAgent(), snapshot.vcpus);
               }});
   cpu_watch_ = std::make_unique<CpuWatch>(options_.heartbeat_limit);
   console_.set_on_alarm([this](const ConsoleAlarm& alarm) { OnAlarm(alarm); });
@@ -323,8 +323,14 @@ void GuestSession::WatchForHangs() {
                           .source = "watchdog",
                           .message = absl::StrCat("no heartbeat for ", half, " s")});
   }
-  if (!cpu_watch_->Tick(ReadThreads())) return;
-  cpu_watch_->Look(recorder_->Look());
+  const std::vector<ThreadSchedule> threads = ReadThreads();
+  for (size_t cpu = 0; cpu < threads.size(); ++cpu) {
+    // Asked for a second ago or earlier.
+    if (std::optional<VcpuGlance> glance = machine_->TakeGlance(cpu)) {
+      cpu_watch_->Look(cpu, *glance);
+    }
+  }
+  for (int cpu : cpu_watch_->Tick(threads)) machine_->RequestGlance(cpu);
   if (std::optional<int> suspect = cpu_watch_->Suspect(0.5);
       suspect.has_value() && !recorder_->has_early()) {
     recorder_->TakeEarly({.kind = "cpu-hang",

@@ -65,15 +65,14 @@ class IncidentRecorder {
   // Freezes, and says what the vCPUs were doing compared with the early snapshot.
   std::string CompareWithEarly();
 
-  // Freezes for a moment and copies the vCPUs out.
-  std::vector<VcpuSnapshot> Look();
-
   const DumpSettings& settings() const { return settings_; }
   const std::vector<DumpRecord>& dumps() const { return dumps_; }
 
   static constexpr size_t kMostEvents = 1000;
 
  private:
+  // Freezes for a moment and copies the vCPUs out.
+  std::vector<VcpuSnapshot> Look();
   nlohmann::json TriggerJson(const DumpTrigger& trigger) const;
 
   Machine* const machine_;

@@ -4,11 +4,14 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "nlohmann/json.hpp"
 #include "tools/inspect/kernel.h"
 #include "tools/inspect/memory_image.h"
+#include "tools/inspect/unwind.h"
 #include "vmm/dump/vmcoreinfo.h"
+#include "vmm/machine_snapshot.h"
 #include "vmm/memory/guest_memory.h"
 
 namespace stasis {
@@ -16,15 +19,17 @@ namespace stasis {
 // One thread. What the kernel says of itself (symbols, types) is read once.
 class SchedulerSnapshot {
  public:
-  // `memory` outlives it, and stands still. An object with `unavailable` alone where the kernel
+  // `memory` outlives it, and stands still, as it does in `vcpus`. An object with `unavailable` alone where the kernel
   // cannot be read: before it has written its VMCOREINFO, or one without kallsyms or BTF.
-  nlohmann::json Take(const GuestMemory& memory, const std::optional<dump::VmcoreInfoHint>& hint);
+  nlohmann::json Take(const GuestMemory& memory, const std::optional<dump::VmcoreInfoHint>& hint,
+                      const std::vector<VcpuSnapshot>& vcpus);
 
  private:
   absl::Status Open(const GuestMemory& memory, const std::optional<dump::VmcoreInfoHint>& hint);
 
   std::unique_ptr<GuestMemoryImage> image_;
   std::unique_ptr<Kernel> kernel_;
+  std::unique_ptr<Unwinder> unwinder_;
 };
 
 }  // namespace stasis

@@ -12,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "tools/inspect/kernel.h"
 #include "tools/inspect/scheduler_text.h"
+#include "tools/inspect/cpu_stack.h"
 #include "tools/inspect/scheduler_view.h"
 #include "vmm/dump/vmcoreinfo.h"
 
@@ -65,20 +66,6 @@ std::string Unavailable(const json& value) {
   const json& reason = At(value, {"unavailable"});
   return reason.is_string() ? absl::StrCat("unavailable: ", Text(reason)) : std::string();
 }
-
-UnwindRegisters RegistersOf(const json& vcpu) {
-  const json& regs = At(vcpu, {"regs"});
-  return {.ip = Hex(At(regs, {"rip"})),
-          .sp = Hex(At(regs, {"rsp"})),
-          .bp = Hex(At(regs, {"rbp"})),
-          .r10 = Hex(At(regs, {"r10"})),
-          .r13 = Hex(At(regs, {"r13"})),
-          .di = Hex(At(regs, {"rdi"})),
-          .dx = Hex(At(regs, {"rdx"})),
-          .ax = Hex(At(regs, {"rax"}))};
-}
-
-bool InUserSpace(const json& vcpu) { return (Hex(At(vcpu, {"sregs", "cs", "selector"})) & 3) == 3; }
 
 std::string QueueLine(const json& queue) {
   return absl::StrFormat("size %s, driver offers %s, device took %s, returned %s%s",
@@ -137,15 +124,15 @@ absl::Status DumpText::UseVmlinux(const std::string& path) {
 
 std::string DumpText::Where(const json& vcpu) const {
   if (const std::string why = Unavailable(At(vcpu, {"regs"})); !why.empty()) return why;
-  if (!At(vcpu, {"regs"}).is_object()) return "no registers: did not park";
-  const uint64_t ip = Hex(At(vcpu, {"regs", "rip"}));
+  if (!HasRegisters(vcpu)) return "no registers: did not park";
+  const uint64_t ip = ProgramCounter(vcpu);
   if (InUserSpace(vcpu)) return absl::StrFormat("user space, %#x", ip);
   return symbols_.has_value() ? symbols_->Describe(ip) : absl::StrFormat("%#x", ip);
 }
 
 std::string DumpText::Stack(const json& vcpu, size_t most) const {
-  if (unwinder_ == nullptr || !At(vcpu, {"regs"}).is_object() || InUserSpace(vcpu)) return "";
-  std::vector<Frame> frames = unwinder_->Unwind(RegistersOf(vcpu));
+  if (unwinder_ == nullptr) return "";
+  const std::vector<Frame> frames = StackOf(vcpu, *unwinder_);
   std::string text;
   for (size_t i = 1; i < frames.size() && i <= most; ++i) {
     absl::StrAppend(&text, "      ", frames[i].guessed ? "? " : "  ",

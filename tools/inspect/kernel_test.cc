@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
+#include "tools/inspect/cpu_stack.h"
 #include "tools/inspect/dump_text.h"
 #include "tools/inspect/kallsyms.h"
 #include "tools/inspect/kernel_memory.h"
@@ -221,6 +222,30 @@ std::unique_ptr<DumpFile> DumpOfAMovedKernel(const std::string& build_id) {
                       absl::BytesToHexString(build_id)));
   return DumpFile::Open(CoreBuilder::Write(testing::TempDir() + "/kernel_test8", core.Bytes()))
       .value();
+}
+
+TEST_F(KernelTest, StackOfACpuIsNamedInTheJson) {
+  Make("6.12.0");
+  const KernelMemory memory(dump_.get());
+  const Kallsyms symbols = Kallsyms::Load(memory).value();
+  const Unwinder unwinder(&memory, &symbols);
+  nlohmann::json vcpu = dump_->facts()["vcpus"][0];
+
+  const nlohmann::json kernel = StackJson(vcpu, unwinder, symbols);
+  vcpu["sregs"]["cs"]["selector"] = "0x33";
+  const nlohmann::json user = StackJson(vcpu, unwinder, symbols);
+  vcpu["regs"] = {{"unavailable", "it did not park"}};
+  const nlohmann::json without = StackJson(vcpu, unwinder, symbols);
+
+  ASSERT_EQ(kernel["frames"].size(), 3u) << kernel;
+  EXPECT_EQ(kernel["user_space"], false);
+  EXPECT_EQ(kernel["frames"][0]["symbol"], "inner+0x10/0x100");
+  EXPECT_EQ(kernel["frames"][1]["symbol"], "outer+0x50/0x100");
+  EXPECT_EQ(kernel["frames"][1]["guessed"], false);
+  EXPECT_EQ(user["user_space"], true);
+  EXPECT_TRUE(user["frames"].empty());
+  EXPECT_TRUE(without.contains("unavailable"));
+  EXPECT_FALSE(without.contains("frames"));
 }
 
 TEST_F(KernelTest, SymbolsOfAVmlinuxAreMovedAsTheKernelIs) {

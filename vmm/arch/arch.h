@@ -66,6 +66,9 @@ class Arch {
   // Registers as text, one group per line. On the vCPU's thread, not behind an unfinished access.
   virtual std::string DescribeRegisters(const kvm::Vcpu& vcpu) const = 0;
 
+  // As DescribeRegisters; nothing if KVM does not tell.
+  virtual std::optional<VcpuGlance> Glance(const kvm::Vcpu& vcpu) const = 0;
+
   // What a vCPU thread keeps while it stands still. ReadVcpuState as DescribeRegisters.
   virtual std::unique_ptr<VcpuState> NewVcpuState() const = 0;
   virtual void ReadVcpuState(const kvm::Vcpu& vcpu, VcpuState* state) const = 0;

@@ -81,6 +81,7 @@ json FreezeJson(const MachineSnapshot& snapshot) {
     participants.push_back({{"name", attendance.name},
                             {"kind", KindName(attendance.kind)},
                             {"parked", attendance.parked},
+                            {"captured", attendance.captured},
                             {"latency_ns", absl::ToInt64Nanoseconds(attendance.latency)}});
   }
   json absentees = json::array();
@@ -203,6 +204,11 @@ absl::StatusOr<VmcoreResult> WriteMachineDump(const Machine& machine,
   for (const FreezeAbsentee& absentee : snapshot.freeze.absentees) {
     incomplete.push_back(absl::StrCat(absentee.name, " did not stand still within ",
                                       absl::FormatDuration(snapshot.freeze.latency)));
+  }
+  for (const FreezeAttendance& attendance : snapshot.freeze.participants) {
+    if (!attendance.parked || attendance.captured) continue;
+    incomplete.push_back(absl::StrCat(attendance.name, " stood still, but did not tell its state within ",
+                                      absl::FormatDuration(snapshot.freeze.capture_latency)));
   }
 
   VmcoreContent content;

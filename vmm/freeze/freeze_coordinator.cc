@@ -99,7 +99,7 @@ FreezeReport FreezeCoordinator::Rendezvous() {
   absl::Time now = report.frozen;
   while (true) {
     const uint32_t seen = parked_.value();
-    if (AllCaptured(report) || now >= captured_by) break;
+    if (TakeCaptures(report) || now >= captured_by) break;
     parked_.Wait(seen, captured_by - now);
     now = MonotonicNow();
   }
@@ -107,11 +107,15 @@ FreezeReport FreezeCoordinator::Rendezvous() {
   return report;
 }
 
-bool FreezeCoordinator::AllCaptured(const FreezeReport& report) const {
+bool FreezeCoordinator::TakeCaptures(FreezeReport& report) const {
+  bool all = true;
   for (size_t i = 0; i < participants_.size(); ++i) {
-    if (report.participants[i].parked && !participants_[i]->IsCaptured(epoch_)) return false;
+    FreezeAttendance& attendance = report.participants[i];
+    if (!attendance.parked || attendance.captured) continue;
+    attendance.captured = participants_[i]->IsCaptured(epoch_);
+    all &= attendance.captured;
   }
-  return true;
+  return all;
 }
 
 bool FreezeCoordinator::TakeAttendance(FreezeReport& report) {

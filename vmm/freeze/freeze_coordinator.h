@@ -2,6 +2,7 @@
 #ifndef STASIS_VMM_FREEZE_FREEZE_COORDINATOR_H_
 #define STASIS_VMM_FREEZE_FREEZE_COORDINATOR_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -25,6 +26,7 @@ struct FreezeAttendance {
   std::string name;
   ParticipantKind kind = ParticipantKind::kVcpu;
   bool parked = false;
+  bool captured = false;   // its state was kept by the deadline
   absl::Duration latency;  // from the request until it was seen parked
 };
 
@@ -47,7 +49,11 @@ struct FreezeReport {
   std::vector<FreezeAttendance> participants;
   std::vector<FreezeAbsentee> absentees;
 
-  bool complete() const { return absentees.empty(); }
+  // All stood still and kept their state in time.
+  bool complete() const {
+    return std::all_of(participants.begin(), participants.end(),
+                       [](const FreezeAttendance& one) { return one.parked && one.captured; });
+  }
 };
 
 // Of all freezes so far (F12). Percentiles are of the last kKeptLatencies.
@@ -62,7 +68,8 @@ struct FreezeLatencies {
 class FreezeCoordinator {
  public:
   // What is done while everybody stands still: `after_freeze` as soon as all have parked, maybe
-  // before all have kept their state, `before_thaw` right before the first one goes on (F9). With the coordinator's lock held.
+  // before all have kept their state, `before_thaw` right before the first one goes on (F9). With
+  // the coordinator's lock held.
   struct Hooks {
     std::function<void(const FreezeReport&)> after_freeze;
     std::function<void(const FreezeReport&)> before_thaw;
@@ -95,7 +102,8 @@ class FreezeCoordinator {
   // Marks who is parked by now. True when nobody is missing any more, but for device workers whose
   // time is over.
   bool TakeAttendance(FreezeReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool AllCaptured(const FreezeReport& report) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Marks who has kept its state by now. True when all have that are parked.
+  bool TakeCaptures(FreezeReport& report) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Remember(absl::Duration latency) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const FreezeOptions options_;

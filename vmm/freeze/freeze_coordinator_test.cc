@@ -193,14 +193,18 @@ TEST(FreezeCoordinatorTest, F5_F7_AbsenteeThatUsedUpTheDeadlineCostsNobodyElseIt
   EXPECT_TRUE(captured);
 }
 
-TEST(FreezeCoordinatorTest, F7_StateThatNeverComesEndsAtTheDeadline) {
+TEST(FreezeCoordinatorTest, F7_StateThatNeverComesEndsAtTheDeadlineAndIsIncomplete) {
   FreezeCoordinator coordinator(kShort);
   SlowToCapture stuck("vcpu0", ParticipantKind::kVcpu, nullptr);
   coordinator.Add(&stuck);
 
   const FreezeReport report = coordinator.Freeze();
 
-  EXPECT_TRUE(report.complete());
+  EXPECT_TRUE(report.absentees.empty());
+  ASSERT_EQ(report.participants.size(), 1u);
+  EXPECT_TRUE(report.participants[0].parked);
+  EXPECT_FALSE(report.participants[0].captured);
+  EXPECT_FALSE(report.complete());
   EXPECT_GE(report.capture_latency, kShort.deadline);
 }
 

@@ -6,6 +6,13 @@
 
 namespace stasis {
 
+// A look at a vCPU that runs on: what it was doing when its thread was made to leave the guest.
+struct VcpuGlance {
+  uint64_t program_counter = 0;
+  bool interrupts_off = false;
+  bool waiting = false;  // as VcpuState::waiting
+};
+
 // The registers are the architecture's (vmm/x86_64/vcpu_state.h); this much every reader
 // understands.
 class VcpuState {

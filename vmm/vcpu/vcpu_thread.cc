@@ -123,6 +123,30 @@ VcpuStats VcpuThread::stats() const {
           .last_exit = last_exit_.load(std::memory_order_relaxed)};
 }
 
+void VcpuThread::RequestGlance() {
+  {
+    absl::MutexLock lock(&glance_mutex_);
+    glance_.reset();
+  }
+  control_.fetch_or(kGlance, std::memory_order_seq_cst);
+  LeaveGuest();
+  Signal();
+}
+
+std::optional<VcpuGlance> VcpuThread::TakeGlance() {
+  absl::MutexLock lock(&glance_mutex_);
+  return std::exchange(glance_, std::nullopt);
+}
+
+void VcpuThread::LookAround() {
+  control_.fetch_and(~kGlance, std::memory_order_seq_cst);
+  FinishAccess();
+  if (dead_ || !callbacks_.glance) return;
+  std::optional<VcpuGlance> glance = callbacks_.glance(*vcpu_);
+  absl::MutexLock lock(&glance_mutex_);
+  glance_ = glance;
+}
+
 int VcpuThread::CurrentIndex() { return current_index; }
 
 void VcpuThread::Main() {
@@ -136,10 +160,12 @@ void VcpuThread::Main() {
     __atomic_store_n(&run->immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST);
     const uint32_t control = control_.load(std::memory_order_seq_cst);
     if ((control & kStop) != 0) break;
-    if (MayRun(control)) {
-      RunOnce();
-    } else {
+    if (!MayRun(control)) {
       StandStill();
+    } else if ((control & kGlance) != 0) {
+      LookAround();
+    } else {
+      RunOnce();
     }
   }
   SetKickTarget(nullptr);

@@ -8,9 +8,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "vmm/freeze/participant.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/vcpu/exit_handler.h"
@@ -45,6 +48,8 @@ class VcpuThread : public FreezeParticipant {
     std::function<std::string(const kvm::Vcpu&)> describe_registers;
     // On the vCPU thread, parked: keeps the vCPU's state in the slot (F5).
     std::function<void(const kvm::Vcpu&, VcpuState* slot)> read_state;
+    // On the vCPU thread: see RequestGlance.
+    std::function<std::optional<VcpuGlance>(const kvm::Vcpu&)> glance;
     // On the vCPU thread: it is parked, or has kept its state, or is at its end.
     std::function<void()> on_parked;
   };
@@ -67,6 +72,12 @@ class VcpuThread : public FreezeParticipant {
   // The state that the thread kept once it stood still. Null unless it stands still now and has;
   // valid until the thaw.
   const VcpuState* state() const;
+
+  // Makes the thread leave the guest for the moment that it takes to look at a few registers; no
+  // other vCPU notices. Returns at once, from any thread. TakeGlance gives what the last request
+  // brought, once; nothing while it has not come (the thread stands still, or is in a system call).
+  void RequestGlance();
+  std::optional<VcpuGlance> TakeGlance();
 
   // The vCPU whose thread this is, or -1.
   static int CurrentIndex();
@@ -91,12 +102,14 @@ class VcpuThread : public FreezeParticipant {
   static constexpr uint32_t kPark = 2;
   static constexpr uint32_t kHold = 4;
   static constexpr uint32_t kCapture = 8;
-  static constexpr uint32_t kFlags = 15;
-  static constexpr int kEpochShift = 4;
+  static constexpr uint32_t kGlance = 16;
+  static constexpr uint32_t kFlags = 31;
+  static constexpr int kEpochShift = 5;
 
   void Main();
   // Enters the guest once and handles the exit.
   void RunOnce();
+  void LookAround();
   // Until it may go on or must stop.
   void StandStill();
   // F4: lets KVM commit the access that the last exit was for.
@@ -119,6 +132,8 @@ class VcpuThread : public FreezeParticipant {
   static constexpr uint32_t kNobody = ~uint32_t{0};
   std::atomic<uint32_t> parked_epoch_{kNobody};
   std::atomic<uint32_t> captured_epoch_{kNobody};  // the same, once the slot holds its state
+  absl::Mutex glance_mutex_;
+  std::optional<VcpuGlance> glance_ ABSL_GUARDED_BY(glance_mutex_);
   std::atomic<bool> started_{false};
   std::atomic<bool> finished_{false};
   std::atomic<pid_t> thread_id_{0};

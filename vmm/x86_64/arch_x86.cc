@@ -288,6 +288,15 @@ std::unique_ptr<VcpuState> ArchX86::NewVcpuState() const {
   return std::make_unique<X86VcpuState>();
 }
 
+std::optional<VcpuGlance> ArchX86::Glance(const kvm::Vcpu& vcpu) const {
+  absl::StatusOr<kvm_regs> regs = kvm::GetRegs(vcpu);
+  absl::StatusOr<kvm_mp_state> mp_state = kvm::GetMpState(vcpu);
+  if (!regs.ok() || !mp_state.ok()) return std::nullopt;
+  return VcpuGlance{.program_counter = regs->rip,
+                    .interrupts_off = (regs->rflags & kInterruptFlag) == 0,
+                    .waiting = mp_state->mp_state != KVM_MP_STATE_RUNNABLE};
+}
+
 void ArchX86::ReadVcpuState(const kvm::Vcpu& vcpu, VcpuState* state) const {
   static_cast<X86VcpuState*>(state)->Read(vcpu, dump_msrs_);
 }

@@ -45,6 +45,7 @@ class ArchX86 : public Arch {
   absl::Status SetupVcpu(const kvm::Vcpu& vcpu, uint32_t cpu) override;
   void EndOfInterrupt(uint8_t vector) override;
   std::string DescribeRegisters(const kvm::Vcpu& vcpu) const override;
+  std::optional<VcpuGlance> Glance(const kvm::Vcpu& vcpu) const override;
   std::unique_ptr<VcpuState> NewVcpuState() const override;
   void ReadVcpuState(const kvm::Vcpu& vcpu, VcpuState* state) const override;
   VcpuNotes DescribeVcpu(const VcpuState& state, uint32_t cpu) const override;

@@ -400,6 +400,44 @@ TEST_F(FreezeKvmTest, F11_HaltedVcpuParksAndShowsThatInterruptsAreOff) {
   EXPECT_TRUE(vcpu.interrupts_off);
 }
 
+// What the watch for hung CPUs asks once in a while, without a freeze.
+TEST_F(FreezeKvmTest, GlanceShowsWhereARunningVcpuIsAndThatItGoesOn) {
+  Load(freeze_port_in, freeze_port_in_end);
+  Start();
+  WaitUntilRunning();
+
+  for (int i = 0; i < 100; ++i) {
+    const uint64_t before = Count();
+    machine_->RequestGlance(0);
+    std::optional<VcpuGlance> glance;
+    while (!(glance = machine_->TakeGlance(0)).has_value()) usleep(100);
+
+    EXPECT_GE(glance->program_counter, kCodeAddress);
+    EXPECT_LT(glance->program_counter,
+              kCodeAddress + (freeze_port_in_end - freeze_port_in));
+    EXPECT_TRUE(glance->interrupts_off);  // since the start
+    EXPECT_FALSE(glance->waiting);
+    EXPECT_FALSE(machine_->TakeGlance(0).has_value()) << "it is given once";
+    WaitUntilRunning(before);
+  }
+  EXPECT_EQ(machine_->freeze_latencies().count, 0u);
+}
+
+TEST_F(FreezeKvmTest, GlanceAtAFrozenVcpuComesWithTheThaw) {
+  Load(freeze_count, freeze_count_end);
+  Start();
+  WaitUntilRunning();
+
+  ASSERT_TRUE(machine_->Freeze().complete());
+  machine_->RequestGlance(0);
+  const bool while_frozen = machine_->TakeGlance(0).has_value();
+  machine_->Thaw();
+  while (!machine_->TakeGlance(0).has_value()) usleep(100);
+
+  EXPECT_FALSE(while_frozen);
+  WaitUntilRunning(Count());
+}
+
 TEST_F(FreezeKvmTest, F11_AfterTheEndAFreezeStillSucceeds) {
   Load(freeze_count, freeze_count_end, "2c");
   Start();

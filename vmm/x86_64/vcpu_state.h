@@ -15,6 +15,9 @@
 
 namespace stasis {
 
+// RFLAGS.IF (Intel SDM vol. 1, 3.4.3.3).
+constexpr uint64_t kInterruptFlag = 1 << 9;
+
 // Structures as the UAPI has them. Each part that KVM did not give carries the error.
 struct X86VcpuState : VcpuState {
   template <typename T>
@@ -40,7 +43,7 @@ struct X86VcpuState : VcpuState {
 
   bool has_registers() const override { return regs.status.ok() && sregs.status.ok(); }
   uint64_t program_counter() const override { return regs.value.rip; }
-  bool interrupts_off() const override { return (regs.value.rflags & (1 << 9)) == 0; }
+  bool interrupts_off() const override { return (regs.value.rflags & kInterruptFlag) == 0; }
   bool waiting() const override {
     return mp_state.status.ok() && mp_state.value.mp_state != KVM_MP_STATE_RUNNABLE;
   }
