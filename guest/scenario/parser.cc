@@ -34,6 +34,7 @@ class Parser : public TomlReader {
   Keys MachineKeys();
 
  private:
+  void ReadDistances(const toml::node& node, std::vector<std::vector<uint32_t>>* distances);
   void CheckWhole(const toml::table& root);
 
   const CpuGroups* const groups_;
@@ -80,8 +81,33 @@ TomlReader::Keys Parser::MachineKeys() {
                if (Get(item, "disks", &text)) machine->disks.push_back(text);
              });
            });
-  keys.refused["distances"] = "NUMA distances are the default ones";
+  keys.Add("distances", "a list of lists of numbers",
+           "relative distances between the NUMA nodes, a row for each node, such as "
+           "[[10, 31], [31, 10]]; 10 to itself and 20 to the others by default",
+           [=, this](const toml::node& value) { ReadDistances(value, &machine->distances); });
+  keys.Add("kaslr", "true or false", "whether the kernel may move itself; false by default",
+           [=, this](const toml::node& value) { Get(value, "kaslr", &machine->kaslr); });
   return keys;
+}
+
+// Whether there are as many rows as nodes is for the topology to say, which the command line may
+// change.
+void Parser::ReadDistances(const toml::node& node, std::vector<std::vector<uint32_t>>* distances) {
+  ReadEach(node, "distances", [&](const toml::node& row) {
+    std::vector<uint32_t>& values = distances->emplace_back();
+    ReadEach(row, "distances", [&](const toml::node& item) {
+      int64_t number;
+      if (GetNumber(item, "distances", 10, 254, &number)) {
+        values.push_back(static_cast<uint32_t>(number));
+      }
+    });
+  });
+  const size_t rows = distances->size();
+  for (const std::vector<uint32_t>& row : *distances) {
+    if (errors() > 0 || row.size() == rows) continue;
+    return Fail(node, absl::StrCat("'distances': ", rows, " rows, one of ", row.size(),
+                                   " values; expected as many values in each"));
+  }
 }
 
 TomlReader::Keys Parser::RootKeys() {

@@ -101,9 +101,23 @@ TEST(ParseScenarioTest, SyntaxErrorHasItsPlace) {
       << ErrorOf("summary = \"s\"\nduration = \n");
 }
 
-TEST(ParseScenarioTest, WhatIsNotCarriedOutYetIsRefusedByName) {
-  EXPECT_TRUE(absl::StrContains(ErrorOf(With("min_cpus = 4", "distances = 4")),
-                                "'distances' is not supported yet"));
+TEST(ParseScenarioTest, DistancesAreRowsOfNumbers) {
+  const auto scenario = ParseScenario(
+      With("min_cpus = 4", "distances = [[10, 31], [31, 10]]\nkaslr = true"), "dir/x.toml");
+
+  ASSERT_TRUE(scenario.ok()) << scenario.status();
+  EXPECT_EQ(scenario->machine.distances,
+            (std::vector<std::vector<uint32_t>>{{10, 31}, {31, 10}}));
+  EXPECT_TRUE(scenario->machine.kaslr);
+}
+
+TEST(ParseScenarioTest, DistancesThatAreNoTableAreRefused) {
+  EXPECT_TRUE(absl::StrContains(ErrorOf(With("min_cpus = 4", "distances = 4")), "'distances'"));
+  EXPECT_TRUE(absl::StrContains(ErrorOf(With("min_cpus = 4", "distances = [10]")), "'distances'"));
+  EXPECT_TRUE(absl::StrContains(ErrorOf(With("min_cpus = 4", "distances = [[10, 300], [300, 10]]")),
+                                "'distances'"));
+  EXPECT_TRUE(absl::StrContains(ErrorOf(With("min_cpus = 4", "distances = [[10, 20], [20]]")),
+                                "2 rows, one of 1 values"));
 }
 
 TEST(ParseScenarioTest, NestedCgroupsNeedTheirParentBeforeThem) {

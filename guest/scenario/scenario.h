@@ -23,7 +23,10 @@ namespace stasis {
 // Carried out by the host; the agent only passes it on.
 struct MachineSpec {
   std::optional<std::string> topology;  // "1n2l2c1t"
+  // Between NUMA nodes, as SLIT has them; empty: 10 and 20. Only for topologies of as many nodes.
+  std::vector<std::vector<uint32_t>> distances;
   std::optional<uint64_t> memory_bytes;
+  bool kaslr = false;  // the kernel may move itself
   std::string cmdline;                       // appended to the kernel's command line
   std::vector<std::string> required_config;  // "SCHED_CLASS_EXT", without CONFIG_
   uint32_t min_cpus = 1;
@@ -33,7 +36,9 @@ struct MachineSpec {
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
     v("topology", self.topology);
+    v.Optional("distances", self.distances);
     v("memory_bytes", self.memory_bytes);
+    v.Optional("kaslr", self.kaslr);
     v("cmdline", self.cmdline);
     v("required_config", self.required_config);
     v("min_cpus", self.min_cpus);

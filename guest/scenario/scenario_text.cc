@@ -137,7 +137,15 @@ std::string ActionToml(const Action& action) {
 void AppendMachine(const MachineSpec& machine, std::string* text) {
   absl::StrAppend(text, "\n[machine]\n");
   if (machine.topology) absl::StrAppend(text, "topology = ", Quoted(*machine.topology), "\n");
+  if (!machine.distances.empty()) {
+    std::vector<std::string> rows;
+    for (const std::vector<uint32_t>& row : machine.distances) {
+      rows.push_back(absl::StrCat("[", absl::StrJoin(row, ", "), "]"));
+    }
+    absl::StrAppend(text, "distances = [", absl::StrJoin(rows, ", "), "]\n");
+  }
   if (machine.memory_bytes) absl::StrAppend(text, "memory = ", Size(*machine.memory_bytes), "\n");
+  absl::StrAppend(text, "kaslr = ", machine.kaslr ? "true" : "false", "\n");
   absl::StrAppend(text, "cmdline = ", Quoted(machine.cmdline), "\n");
   absl::StrAppend(text, "requires = ", List(machine.required_config), "\n");
   absl::StrAppend(text, "min_cpus = ", machine.min_cpus, "\n");

@@ -67,6 +67,37 @@ TEST_F(EndToEndTest, SteadyPassesWithEvidence) {
   EXPECT_FALSE(result["workers"].empty());
 }
 
+TEST_F(EndToEndTest, MovedKernelSeesTheDistancesThatTheScenarioAsksFor) {
+  const std::string scenario = directory_ + "/far.toml";
+  std::ofstream(scenario) << R"(summary = "far"
+duration = "1s"
+[machine]
+topology = "2n2l1c1t"
+distances = [[10, 31], [31, 10]]
+kaslr = true
+[[cgroup]]
+name = "a"
+work = [{ kind = "cpu_spin", workers = 2 }]
+[expect]
+max_gap = "900ms"
+)";
+  const std::string json = directory_ + "/result.json";
+
+  const StasisRun run = Run({"run", scenario, "--json", json});
+  const StasisRun other = Run({"run", scenario, "--topology", "2c"});
+
+  EXPECT_EQ(run.exit_code, 0) << run.output << run.error;
+  std::ifstream file(json);
+  const nlohmann::json result = nlohmann::json::parse(file, nullptr, false);
+  const nlohmann::json nodes = result["guest"]["topology"]["nodes"];
+  ASSERT_EQ(nodes.size(), 2u) << result["guest"];
+  EXPECT_EQ(nodes[0]["distance"], (std::vector<int>{10, 31}));
+  EXPECT_EQ(nodes[1]["distance"], (std::vector<int>{31, 10}));
+  EXPECT_TRUE(result["guest"]["topology_differences"].empty());
+  EXPECT_EQ(other.exit_code, 2) << other.output;
+  EXPECT_THAT(other.output + other.error, HasSubstr("NUMA distances: 2 rows for 1 nodes"));
+}
+
 TEST_F(EndToEndTest, StarvedFailsAndNamesTheScheduler) {
   StasisRun run = Run({"run", "starved"});
 

@@ -19,6 +19,34 @@ sed -i "s|path = \"../..\"|path = \"$root\"|" "$work/WORKSPACE"
 cp "$stasis" "$work/prebuilt/stasis"
 cp "$agent" "$work/prebuilt/stasis-agent"
 echo 'exports_files(["stasis", "stasis-agent"])' >"$work/prebuilt/BUILD.bazel"
+# Its own kernel and scheduler, as files of the build. 'tiny' needs no modules beside it.
+cache=${STASIS_CACHE:-$HOME/.cache/stasis}
+kernel=$(grep -ls '"name": *"tiny"' "$cache"/kernels/*/origin.json | head -1)
+[[ -n $kernel ]] || {
+  echo "FAILED: no kernel 'tiny'; run tools/setup --tests"
+  exit 1
+}
+mkdir -p "$work/own"
+cp -L "$sample/hand_over.toml" "$work/own/"
+cp -L "${kernel%/*}/vmlinuz" "$work/own/bzImage"
+printf '#!/bin/sh\nexec sleep 1000\n' >"$work/own/scheduler"
+chmod +x "$work/own/scheduler"
+cat >"$work/own/BUILD.bazel" <<'END'
+load("@stasis//tools:scenario.bzl", "scheduler_scenario_test")
+
+scheduler_scenario_test(
+    name = "own_kernel",
+    kernel = ":bzImage",
+    scenario = "hand_over.toml",
+)
+
+scheduler_scenario_test(
+    name = "own_scheduler",
+    kernel = ":bzImage",
+    scenario = "hand_over.toml",
+    scheduler = ":scheduler",
+)
+END
 cd "$work"
 
 # Nothing of the Bazel around it.
@@ -58,6 +86,20 @@ grep -q 'tests="1" failures="0" errors="0" skipped="0"' bazel-testlogs/hand_over
 grep -q '<skipped message="INCONCLUSIVE: scenario steady needs at least 2 CPUs' \
   bazel-testlogs/matrix.steady.1n1l1c1t/test.xml ||
   problem "one CPU was not skipped: $(cat bazel-testlogs/matrix.steady.1n1l1c1t/test.xml)"
+
+echo "== kernel and scheduler are files of the build"
+inner test "${prebuilt[@]}" --spawn_strategy=linux-sandbox --test_output=errors //own:own_kernel \
+  //own:own_scheduler || problem "tests with files of their own"
+grep -q 'tests="1" failures="0" errors="0" skipped="0"' bazel-testlogs/own/own_kernel/test.xml ||
+  problem "own_kernel has no passed case: $(cat bazel-testlogs/own/own_kernel/test.xml)"
+python3 -c 'import sys, zipfile
+outputs = zipfile.ZipFile(sys.argv[1])
+sys.exit(not any(b"own/bzImage" in outputs.read(name) for name in outputs.namelist()))' \
+  bazel-testlogs/own/own_kernel/test.outputs/outputs.zip || problem "own_kernel ran another kernel"
+# A kernel without sched_ext runs no scheduler, and the test says so.
+grep -q '<skipped message="INCONCLUSIVE: .*SCHED_CLASS_EXT' \
+  bazel-testlogs/own/own_scheduler/test.xml ||
+  problem "own_scheduler: $(cat bazel-testlogs/own/own_scheduler/test.xml)"
 
 echo "== a run that cannot be is a test that fails"
 if inner test "${prebuilt[@]}" --test_arg=--topology=0n //:hand_over >log 2>&1; then

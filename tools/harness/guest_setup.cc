@@ -84,6 +84,10 @@ absl::StatusOr<MachineConfig> ParseMachine(const GuestRequest& request) {
     if (!topology.ok()) return topology.status();
     config.topology = *topology;
   }
+  if (!request.distances.empty()) {
+    absl::Status set = config.topology.SetDistances(request.distances);
+    if (!set.ok()) return set;
+  }
   absl::StatusOr<uint64_t> memory =
       ParseMemorySize(request.memory.empty() ? kDefaultMemory : request.memory);
   if (!memory.ok()) return memory.status();

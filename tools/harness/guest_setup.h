@@ -21,6 +21,7 @@ namespace stasis {
 struct GuestRequest {
   std::string kernel;    // path, cached name or build tree; empty: the default
   std::string topology;  // "1n2l2c1t"; empty: one CPU
+  std::vector<std::vector<uint32_t>> distances;  // between NUMA nodes; empty: the default ones
   std::string memory;    // "512M"; empty: 512M
   Discovery discovery = Discovery::kAuto;
   bool huge_pages = false;

@@ -25,6 +25,8 @@ absl::Status TakeMachineOf(const Scenario& scenario, GuestRequest* request) {
     request->memory = std::to_string(*scenario.machine.memory_bytes >> 20) + "M";
   }
   request->required_config = scenario.machine.required_config;
+  request->distances = scenario.machine.distances;
+  request->kaslr |= scenario.machine.kaslr;
   // The scenario's come first, so that it knows their names.
   absl::StatusOr<DiskSettings> disks = ParseDiskSettings(scenario.machine.disks, "");
   if (!disks.ok()) {
@@ -129,7 +131,11 @@ RunResolution ResolveRun(const RunOptions& options, const std::string& name) {
   absl::Status taken = TakeMachineOf(*scenario, &*request);
   if (!taken.ok()) return refuse(taken);
   absl::StatusOr<MachineConfig> machine = ParseMachine(*request);
-  if (!machine.ok()) return refuse(machine.status());
+  if (!machine.ok()) {
+    // Distances are those of one number of nodes; another may have been asked for.
+    resolution.unsupported = !request->distances.empty();
+    return refuse(machine.status());
+  }
   if (std::optional<Finding> refused = CheckLimits(*scenario, machine->topology)) {
     resolution.finding = *refused;
     resolution.unsupported = true;
