@@ -42,15 +42,23 @@ class TriggerTest : public ::testing::Test {
     return RunStasis(arguments, options_);
   }
 
-  // The facts of the one dump that there must be.
-  nlohmann::json Facts() {
+  // In the order of their times, which their names begin with.
+  std::vector<std::string> Dumps() {
     std::vector<std::string> dumps;
     for (const auto& entry : fs::directory_iterator(directory_)) dumps.push_back(entry.path());
-    EXPECT_EQ(dumps.size(), 1u);
-    if (dumps.empty()) return nullptr;
-    const auto dump = DumpFile::Open(dumps[0]);
+    std::sort(dumps.begin(), dumps.end());
+    return dumps;
+  }
+  static nlohmann::json FactsOf(const std::string& path) {
+    const auto dump = DumpFile::Open(path);
     EXPECT_TRUE(dump.ok()) << dump.status();
     return dump.ok() ? (*dump)->facts() : nullptr;
+  }
+  // The facts of the one dump that there must be.
+  nlohmann::json Facts() {
+    const std::vector<std::string> dumps = Dumps();
+    EXPECT_EQ(dumps.size(), 1u);
+    return dumps.empty() ? nullptr : FactsOf(dumps[0]);
   }
 
   std::string directory_;
@@ -200,7 +208,13 @@ TEST_F(CrashTest, OneCpuThatSpinsWithInterruptsOffIsNamedWithItsPlace) {
   const StasisRun run = Provoke("HARDLOCKUP", "1");
 
   EXPECT_EQ(run.exit_code, 1) << run.error;
-  const nlohmann::json facts = Facts();
+  // The kernel may complain of it first, which is dumped, too.
+  const std::vector<std::string> dumps = Dumps();
+  ASSERT_THAT(dumps.size(), AnyOf(1u, 2u)) << run.error;
+  if (dumps.size() == 2) {
+    EXPECT_EQ(FactsOf(dumps[0])["trigger"]["kind"], "kernel-alarm");
+  }
+  const nlohmann::json facts = FactsOf(dumps.back());
   // The other CPU may wait for it before anybody has seen that it hangs: the agent is silent then.
   EXPECT_THAT(facts["trigger"]["kind"].get<std::string>(),
               AnyOf("cpu-hang", "kernel-alarm", "guest-stall"));
@@ -209,8 +223,7 @@ TEST_F(CrashTest, OneCpuThatSpinsWithInterruptsOffIsNamedWithItsPlace) {
   }
   EXPECT_EQ(facts["complete"], true) << facts["incomplete_because"];
   ASSERT_EQ(facts["vcpus"].size(), 2u);
-  const StasisRun stacks =
-      RunStasis({"dump", "backtrace", fs::directory_iterator(directory_)->path()}, options_);
+  const StasisRun stacks = RunStasis({"dump", "backtrace", dumps.back()}, options_);
   EXPECT_THAT(stacks.output, HasSubstr("lkdtm_HARDLOCKUP+0x")) << stacks.output;
   if (facts["trigger"]["kind"] == "cpu-hang") {
     EXPECT_EQ(facts["trigger"]["vcpu"], 1);
