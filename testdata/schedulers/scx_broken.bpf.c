@@ -18,9 +18,11 @@ const volatile u64 grace_ns = 1000000000;
 const volatile u64 burn_ns = 20000000;
 /* Well below the watchdog, which would take starvation for a stall otherwise. */
 const volatile u64 mercy_ns = 4000000000;
+const volatile u64 hang_ns = 30000000000;
 const volatile char victim[NAME_LENGTH];
 
 static u64 start_ns;
+static u32 hung;
 static u64 next_mercy_ns;
 UEI_DEFINE(uei);
 
@@ -79,6 +81,24 @@ static void burn(void)
 	}
 }
 
+/* Once: the other CPU soon waits for this one's lock. */
+static void hang(void)
+{
+	u64 until = bpf_ktime_get_ns() + hang_ns;
+	int i, j;
+
+	if (__sync_lock_test_and_set(&hung, 1))
+		return;
+	bpf_for(i, 0, 1 << 20) {
+		if (bpf_ktime_get_ns() > until)
+			break;
+		bpf_for(j, 0, 1 << 12) {
+			if (bpf_ktime_get_ns() > until)
+				break;
+		}
+	}
+}
+
 /* The first CPU that the task may not use; one past the last if it may use all: wrong as well. */
 static s32 wrong_cpu(struct task_struct *p)
 {
@@ -115,6 +135,9 @@ void BPF_STRUCT_OPS(broken_enqueue, struct task_struct *p, u64 enq_flags)
 			break;
 		case FAULT_BURN:
 			burn();
+			break;
+		case FAULT_HANG:
+			hang();
 			break;
 		}
 	}

@@ -12,6 +12,7 @@
 static const char *const names[] = {
 	[FAULT_LOSE] = "lose",		 [FAULT_STARVE] = "starve", [FAULT_WRONG_CPU] = "wrong_cpu",
 	[FAULT_LEAK_DSQ] = "leak_dsq", [FAULT_BURN] = "burn",
+	[FAULT_HANG] = "hang",
 };
 
 static int fault_named(const char *word)
@@ -30,7 +31,7 @@ int main(int argc, char **argv)
 	int failed;
 
 	if (fault < 0 || argc != (fault == FAULT_STARVE ? 3 : 2)) {
-		fprintf(stderr, "usage: scx_broken lose | starve CGROUP-or-comm | wrong_cpu | leak_dsq | burn\n");
+		fprintf(stderr, "usage: scx_broken lose | starve CGROUP-or-comm | wrong_cpu | leak_dsq | burn | hang\n");
 		return 2;
 	}
 	catch_signals();
@@ -39,7 +40,7 @@ int main(int argc, char **argv)
 	if (fault == FAULT_STARVE)
 		strncpy((char *)skel->rodata->victim, argv[2], NAME_LENGTH - 1);
 	/* A lost task should not take long to be found; what is only slow must outlast the watchdog. */
-	if (fault != FAULT_STARVE && fault != FAULT_BURN)
+	if (fault != FAULT_STARVE && fault != FAULT_BURN && fault != FAULT_HANG)
 		skel->struct_ops.broken_ops->timeout_ms = 2000;
 	SCX_OPS_LOAD(skel, broken_ops, scx_broken, uei);
 	link = SCX_OPS_ATTACH(skel, broken_ops, scx_broken);

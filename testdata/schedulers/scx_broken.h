@@ -11,6 +11,7 @@ enum fault {
 	FAULT_WRONG_CPU, /* tasks go to a CPU that they may not use */
 	FAULT_LEAK_DSQ,	 /* tasks go to a queue that nobody consumes */
 	FAULT_BURN,	 /* callbacks burn time */
+	FAULT_HANG,	 /* a callback does not come back for half a minute */
 };
 
 #endif

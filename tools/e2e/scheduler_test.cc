@@ -20,6 +20,7 @@ namespace stasis {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -103,6 +104,12 @@ class SchedulerTest : public ::testing::TestWithParam<SchedulerScenario> {
     const std::string reason =
         scheduler.contains("end") ? scheduler["end"].value("reason", "") : "";
     if (reason != scenario.reason) return absl::StrCat("the kernel's reason is '", reason, "'");
+    // The monitor looked on, and has nothing against a correct scheduler.
+    const nlohmann::json& monitor = json_["monitor"];
+    if (!monitor.is_object() || monitor.value("samples", 0) < 10) return "the monitor saw nothing";
+    if (std::string(scenario.says) == "PASS" && !monitor["findings"].empty()) {
+      return absl::StrCat("the monitor's false alarm: ", monitor["findings"].dump());
+    }
     return "";
   }
 
@@ -143,11 +150,17 @@ TEST_P(SchedulerSoakTest, ScenarioEndsAsItSaysTwentyTimesOfTwenty) {
 INSTANTIATE_TEST_SUITE_P(Soak, SchedulerSoakTest, ::testing::ValuesIn(kScenarios),
                          [](const auto& info) { return std::string(info.param.name); });
 
-TEST_F(SchedulerTest, BrokenSchedulerFailsAScenarioWithTheKernelsReasonAndDump) {
-  const StasisRun run = Run({"run", "steady", "--scheduler", "scx_broken", "--", "lose"});
+// The host has named the task, and dumped, before the kernel's watchdog tears it all down.
+TEST_F(SchedulerTest, LostTaskFailsAScenarioByItsNameWithADumpAndTheKernelsReason) {
+  const StasisRun run = Run({"run", "steady", "--dump", "fail", "--dump-dir", directory_ + "/dumps",
+                             "--scheduler", "scx_broken", "--", "lose"});
 
   EXPECT_EQ(run.exit_code, 1) << run.output << run.error;
-  EXPECT_THAT(run.output, StartsWith("FAIL: scheduler: the kernel ended broken "));
+  EXPECT_THAT(run.output, ContainsRegex("^FAIL: scheduler: [a-z_/0-9]+ \\(pid [0-9]+, cgroup /[^)]+\\) has "
+                                        "waited 1\\.[6-9][0-9] s for CPU [01], "));
+  EXPECT_THAT(run.output, HasSubstr("it is in no queue of sched_ext: scheduler 'broken' has it, or "
+                                    "has lost it; limit 1.60 s, 0.8 of its watchdog's"));
+  EXPECT_THAT(run.output, HasSubstr("warning: FAIL: scheduler: the kernel ended broken "));
   EXPECT_THAT(run.output, HasSubstr(" into the run: runnable task stall: "));
   EXPECT_THAT(run.output, HasSubstr("the kernel's debug dump:\n"));
   ASSERT_TRUE(json_.is_object());
@@ -156,6 +169,20 @@ TEST_F(SchedulerTest, BrokenSchedulerFailsAScenarioWithTheKernelsReasonAndDump) 
   EXPECT_EQ(scheduler["end"]["kind"], "stall");
   EXPECT_THAT(scheduler["end"]["debug_dump"], HasSubstr("failed to run for"));
   EXPECT_THAT(scheduler["stdout"], HasSubstr("broken attached: lose"));
+  ASSERT_EQ(json_["dumps"].size(), 1u) << json_["dumps"];
+  EXPECT_EQ(json_["dumps"][0]["trigger"], "scheduler-stall");
+  const std::string dump = json_["dumps"][0]["path"];
+  const StasisRun tasks = RunStasis({"dump", "tasks", dump}, {});
+  const StasisRun facts = RunStasis({"dump", "json", dump}, {});
+  // The dump lists the task first, and what it says of its queue.
+  const std::string pid = absl::StrCat(json_["monitor"]["findings"][0]["pid"].get<int>());
+  ASSERT_GT(SplitLines(tasks.output).size(), 2u) << tasks.error;
+  EXPECT_THAT(tasks.output, HasSubstr("queue none"));
+  EXPECT_THAT(SplitLines(tasks.output)[1] + SplitLines(tasks.output)[2], HasSubstr(" " + pid + " "));
+  const nlohmann::json json = nlohmann::json::parse(facts.output, nullptr, false);
+  EXPECT_EQ(json["trigger"]["source"], "monitor");
+  EXPECT_TRUE(json.contains("early"));
+  EXPECT_GT(json["monitor"]["samples"].size(), 5u);
 }
 
 // What catches a broken scheduler must let a correct one go.

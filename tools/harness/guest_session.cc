@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
@@ -57,6 +58,22 @@ absl::StatusOr<Mapping> MapFile(const std::string& path) {
   return mapping;
 }
 
+// Tells the monitor that the guest stands still, for as long as one lives.
+class MonitorPause {
+ public:
+  explicit MonitorPause(Monitor* monitor) : monitor_(monitor) {
+    if (monitor_ != nullptr) monitor_->Pause();
+  }
+  ~MonitorPause() {
+    if (monitor_ != nullptr) monitor_->Resume();
+  }
+  MonitorPause(const MonitorPause&) = delete;
+  MonitorPause& operator=(const MonitorPause&) = delete;
+
+ private:
+  Monitor* const monitor_;
+};
+
 int Readable(int fd) {
   int bytes = 0;
   return ioctl(fd, FIONREAD, &bytes) == 0 ? bytes : 0;
@@ -90,6 +107,7 @@ absl::StatusOr<std::unique_ptr<GuestSession>> GuestSession::Create(
 }
 
 GuestSession::~GuestSession() {
+  monitor_.reset();
   machine_.reset();
   if (signal_fd_ >= 0) {
     loop_->Remove(signal_fd_);
@@ -206,7 +224,7 @@ void GuestSession::OnAgentBytes(absl::string_view bytes) {
 
 void GuestSession::OnMessage(const wire::AgentMessage& message) {
   silent_ticks_ = 0;
-  if (recorder_->has_early() && !cpu_watch_->Suspect(0.5).has_value()) {
+  if (recorder_->has_early() && !early_of_monitor_ && !cpu_watch_->Suspect(0.5).has_value()) {
     recorder_->Note("the agent is heard again");
     recorder_->DropEarly();
   }
@@ -218,6 +236,7 @@ void GuestSession::OnMessage(const wire::AgentMessage& message) {
     times_.to_hello = times_.hello - started_;
     times_.use_at_hello = ReadProcessUse();
     recorder_->Note("the agent said hello");
+    StartMonitor();
   }
   if (callbacks_.on_message) callbacks_.on_message(message);
 }
@@ -251,6 +270,7 @@ void GuestSession::OnAlarm(const ConsoleAlarm& alarm) {
 
 void GuestSession::Dump(const DumpTrigger& trigger, const std::optional<Finding>& verdict) {
   if (recorder_->settings().when == DumpWhen::kNever) return;
+  const MonitorPause pause(monitor_.get());
   const DumpRecord& record = recorder_->Dump(trigger, verdict);
   fprintf(stderr, "stasis: %s\n", DescribeDump(record).c_str());
 }
@@ -281,6 +301,7 @@ nlohmann::json GuestSession::DumpMore() const {
   } else {
     more["symbols"] = {{"unavailable", "the agent has not sent them"}};
   }
+  if (monitor_ != nullptr) more["monitor"] = monitor_->Recent();
   if (samples_.has_value()) {
     if (!samples_->scheduler.empty()) more["scheduler"] = {{"last_seen", samples_->scheduler}};
     json workers = json::array();
@@ -300,6 +321,7 @@ nlohmann::json GuestSession::DumpMore() const {
 void GuestSession::StressFreeze() {
   if (stress_left_ <= 0 || phase_ != GuestPhase::kRunning) return;
   --stress_left_;
+  const MonitorPause pause(monitor_.get());
   if (!machine_->Freeze().complete()) ++incomplete_freezes_;
   machine_->Thaw();
 }
@@ -319,9 +341,10 @@ void GuestSession::WatchForHangs() {
   if (recorder_->settings().when == DumpWhen::kNever) return;
   const int64_t half = options_.heartbeat_limit / kTick / 2;
   if (silent_ticks_ == half) {
-    recorder_->TakeEarly({.kind = "heartbeat-lost",
-                          .source = "watchdog",
-                          .message = absl::StrCat("no heartbeat for ", half, " s")});
+    TakeEarly({.kind = "heartbeat-lost",
+               .source = "watchdog",
+               .message = absl::StrCat("no heartbeat for ", half, " s")},
+              /*of_monitor=*/false);
   }
   const std::vector<ThreadSchedule> threads = ReadThreads();
   for (size_t cpu = 0; cpu < threads.size(); ++cpu) {
@@ -333,11 +356,63 @@ void GuestSession::WatchForHangs() {
   for (int cpu : cpu_watch_->Tick(threads)) machine_->RequestGlance(cpu);
   if (std::optional<int> suspect = cpu_watch_->Suspect(0.5);
       suspect.has_value() && !recorder_->has_early()) {
-    recorder_->TakeEarly({.kind = "cpu-hang",
-                          .source = "watchdog",
-                          .message = absl::StrCat("CPU ", *suspect, " has interrupts off"),
-                          .vcpu = *suspect});
+    TakeEarly({.kind = "cpu-hang",
+               .source = "watchdog",
+               .message = absl::StrCat("CPU ", *suspect, " has interrupts off"),
+               .vcpu = *suspect},
+              /*of_monitor=*/false);
   }
+}
+
+void GuestSession::TakeEarly(const DumpTrigger& trigger, bool of_monitor) {
+  const MonitorPause pause(monitor_.get());
+  recorder_->TakeEarly(trigger);
+  early_of_monitor_ = of_monitor;
+}
+
+void GuestSession::StartMonitor() {
+  if (options_.monitor.hz <= 0 || monitor_ != nullptr) return;
+  monitor_ = std::make_unique<Monitor>(
+      &machine_->memory(), options_.monitor, [this](const MonitorEvent& event) {
+        loop_->Post([this, event] { OnMonitor(event); });
+      });
+  std::vector<pid_t> threads;
+  for (const VcpuStats& stats : machine_->Stats()) threads.push_back(stats.thread_id);
+  monitor_->Start(VmcoreInfoOfAgent(), std::move(threads));
+}
+
+void GuestSession::OnMonitor(const MonitorEvent& event) {
+  // A kernel that panics stands still, and has said why.
+  if (ended_ || phase_ != GuestPhase::kRunning || panic_ticks_ >= 0) return;
+  const MonitorFinding& finding = event.finding;
+  switch (event.what) {
+    case MonitorEvent::What::kSuspected:
+      if (recorder_->settings().when == DumpWhen::kNever || recorder_->has_early()) return;
+      TakeEarly({.kind = "scheduler-stall",
+                 .source = "monitor",
+                 .message = finding.text,
+                 .vcpu = finding.cpu},
+                /*of_monitor=*/true);
+      return;
+    case MonitorEvent::What::kCleared:
+      if (!recorder_->has_early() || !early_of_monitor_) return;
+      recorder_->Note("nobody waits any more");
+      recorder_->DropEarly();
+      return;
+    case MonitorEvent::What::kFound:
+      recorder_->Note(absl::StrCat("monitor: ", finding.text));
+      if (callbacks_.on_finding) callbacks_.on_finding(finding);
+      return;
+  }
+}
+
+nlohmann::json GuestSession::monitor() const {
+  if (monitor_ == nullptr) return nullptr;
+  // Of the guest's clock, as all times of a result are.
+  const absl::Time zero = agent_.HostTime(0).value_or(absl::UnixEpoch());
+  return monitor_->ToJson([zero](absl::Time at) {
+    return static_cast<uint64_t>(std::max<int64_t>(0, absl::ToInt64Nanoseconds(at - zero)));
+  });
 }
 
 void GuestSession::OnTick() {
@@ -376,6 +451,7 @@ void GuestSession::OnTick() {
 void GuestSession::BeginRun() {
   phase_ = GuestPhase::kRunning;
   recorder_->Note("the run begins");
+  if (monitor_ != nullptr) monitor_->Arm();
   if (options_.freeze_stress > 0) {
     stress_left_ = options_.freeze_stress;
     loop_->AddTimer(
@@ -389,6 +465,7 @@ void GuestSession::BeginEnd() {
   SampleNoise();
   phase_ = GuestPhase::kEnding;
   recorder_->Note("the guest is told to end");
+  if (monitor_ != nullptr) monitor_->Disarm();
   Send(wire::Shutdown{wire::ShutdownHow::kEnd});
 }
 
@@ -431,6 +508,7 @@ absl::StatusOr<GuestEndFacts> GuestSession::Run() {
   });
   if (!started.ok()) return started;
   loop_->Run();
+  if (monitor_ != nullptr) monitor_->Stop();
   FillConsoleFacts();
   DumpEnd();
   machine_->Stop();

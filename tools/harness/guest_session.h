@@ -24,6 +24,7 @@
 #include "tools/harness/scheduler_snapshot.h"
 #include "tools/harness/process_use.h"
 #include "tools/harness/terminal.h"
+#include "tools/monitor/monitor.h"
 #include "vmm/boot/kernel_image.h"
 #include "vmm/boot/mapping.h"
 #include "vmm/event/event_loop.h"
@@ -43,6 +44,8 @@ struct GuestSessionOptions {
   absl::Duration end_limit = absl::Seconds(30);
   absl::Duration total_limit = absl::InfiniteDuration();
   DumpSettings dump;
+  // Looks at the scheduler of the running guest, once its agent has said hello; hz 0: it does not.
+  MonitorSettings monitor = {.hz = 0};
   // How often the guest is frozen and thawed, every few milliseconds, from BeginRun on: for tests.
   int freeze_stress = 0;
   // For the dump: the image's path and what is known of its release.
@@ -82,6 +85,8 @@ class GuestSession {
     std::function<void(absl::string_view)> on_serial;  // without the agent's frames
     std::function<void(WindowSize)> on_window;         // SIGWINCH, with the size of descriptor 0
     std::function<void()> on_tick;                     // once a second
+    // Of the monitor, between BeginRun and BeginEnd: as soon as it is seen.
+    std::function<void(const MonitorFinding&)> on_finding;
   };
 
   // Makes the machine, its devices and loads the kernel. `kernel` may go once this returns.
@@ -109,6 +114,8 @@ class GuestSession {
   const GuestDisks& disks() const { return disks_; }
   const HostNoise& noise() const { return noise_; }
   const SessionTimes& times() const { return times_; }
+  // `monitor` of docs/result-json.md; null without a monitor.
+  nlohmann::json monitor() const;
   SessionFreezes freezes() const { return {machine_->freeze_latencies(), incomplete_freezes_}; }
 
   void Send(const wire::HostMessage& message) { agent_.Send(message); }
@@ -153,6 +160,9 @@ class GuestSession {
   void OnTick();
   void StressFreeze();
   void WatchForHangs();
+  void StartMonitor();
+  void OnMonitor(const MonitorEvent& event);
+  void TakeEarly(const DumpTrigger& trigger, bool of_monitor);
   std::vector<ThreadSchedule> ReadThreads() const;
   nlohmann::json DumpMore() const;
   // The dump of the session's end, while the machine still stands.
@@ -190,6 +200,7 @@ class GuestSession {
   SchedulerSnapshot scheduler_snapshot_;  // reads machine_'s memory
   std::unique_ptr<IncidentRecorder> recorder_;
   std::unique_ptr<CpuWatch> cpu_watch_;
+  bool early_of_monitor_ = false;  // the early snapshot, if there is one
 
   int signal_fd_ = -1;
   std::unique_ptr<GuestDevices> devices_;
@@ -197,8 +208,10 @@ class GuestSession {
   std::unique_ptr<ByteChannel> serial_;
   std::unique_ptr<ByteChannel> hvc0_;
   std::unique_ptr<ByteChannel> agent_port_;
-  // Last, so that it goes first: its devices use what stands above.
+  // Last, so that it goes before: its devices use what stands above.
   std::unique_ptr<Machine> machine_;
+  // But for this one, whose thread reads its memory.
+  std::unique_ptr<Monitor> monitor_;
 };
 
 }  // namespace stasis

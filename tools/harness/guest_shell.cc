@@ -64,6 +64,7 @@ class GuestShell {
     session.end_limit *= options_.patience;
     session.total_limit = options_.time_limit;
     session.dump = options_.dump;
+    session.monitor = options_.monitor;
     session.freeze_stress = options_.freeze_stress;
     session.kernel_path = setup_.kernel_path;
     session.kernel_release = setup_.kernel.release();
@@ -79,9 +80,12 @@ class GuestShell {
   }
 
   absl::Status OpenStreams() {
-    session_->set_callbacks({.on_message = [this](const wire::AgentMessage& message) {
-      std::visit([this](const auto& m) { On(m); }, message);
-    }});
+    session_->set_callbacks(
+        {.on_message =
+             [this](const wire::AgentMessage& message) {
+               std::visit([this](const auto& m) { On(m); }, message);
+             },
+         .on_finding = [this](const MonitorFinding& finding) { OnFinding(finding); }});
     for (int fd : {STDOUT_FILENO, STDERR_FILENO}) {
       absl::StatusOr<std::unique_ptr<ByteChannel>> channel =
           ByteChannel::Create(session_->loop(), fd, /*owned=*/false,
@@ -172,6 +176,19 @@ class GuestShell {
   template <typename Message>
   void On(const Message&) {}
 
+  // A shell is the user's: it goes on.
+  void OnFinding(const MonitorFinding& found) {
+    if (found.severity == Severity::kNote) return;
+    fprintf(stderr, "stasis: monitor: %s\n", OneLine(found.text).c_str());
+    if (found.severity != Severity::kFailure || stall_dumped_) return;
+    stall_dumped_ = true;
+    session_->Dump({.kind = "scheduler-stall",
+                    .source = "monitor",
+                    .message = found.text,
+                    .vcpu = found.cpu},
+                   std::nullopt);
+  }
+
   // What the readers of our output have not taken yet. False: interrupted.
   bool Flush() {
     bool whole = true;
@@ -188,6 +205,7 @@ class GuestShell {
     result.dumps = session_->dumps();
     result.disks = session_->disks().Report();
     result.freezes = session_->freezes();
+    result.monitor = session_->monitor();
     result.finding = JudgeGuestEnd(end);
     if (!result.finding.has_value() && error_.has_value()) result.finding = error_;
     if (result.finding.has_value()) return result;
@@ -212,6 +230,7 @@ class GuestShell {
   std::unique_ptr<ByteChannel> input_;
   std::unique_ptr<ConsoleIo> console_;
   bool started_ = false;
+  bool stall_dumped_ = false;
   std::optional<wire::ExecExit> exit_;
   std::optional<Finding> error_;
 };

@@ -21,6 +21,7 @@ struct GuestShellOptions {
   double patience = 1;
   absl::Duration boot_limit = absl::Seconds(60);
   DumpSettings dump;
+  MonitorSettings monitor = {.hz = 0};
   int freeze_stress = 0;  // see GuestSessionOptions
   std::string lane;
 };
@@ -32,6 +33,7 @@ struct GuestShellResult {
   std::vector<DumpRecord> dumps;
   nlohmann::json disks = nlohmann::json::array();  // GuestDisks::Report
   SessionFreezes freezes;
+  nlohmann::json monitor;  // GuestSession::monitor; null: there was none
 };
 
 // A command's output goes to descriptors 1 and 2 as it comes, and descriptor 0 to its input; the

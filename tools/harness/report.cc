@@ -230,6 +230,7 @@ json JsonReport(const RunReport& report) {
     }
   }
   if (!report.samples.is_null()) object["samples"] = report.samples;
+  if (!report.monitor.is_null()) object["monitor"] = report.monitor;
   if (report.scheduler.has_value()) {
     object["scheduler"] = SchedulerJson(*report.scheduler, MeasuredScheduler(report));
   }

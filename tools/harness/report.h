@@ -45,6 +45,7 @@ struct RunReport {
   std::vector<ExpectationReport> expectations;
   std::optional<Measurements> measurements;
   nlohmann::json samples;  // SampleLog::ToJson; null: fewer than two came
+  nlohmann::json monitor;  // GuestSession::monitor; null: there was none
   std::optional<SchedulerReport> scheduler;
   std::vector<StepMeasurement> steps;  // as they were told, also of a run without measurements
   std::string default_limits;          // one line on limits that the scenario does not write

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "guest/scenario/judge.h"
 #include "tools/harness/guest_cmdline.h"
+#include "tools/harness/monitor_policy.h"
 #include "tools/harness/sample_log.h"
 #include "tools/harness/scenario_verdict.h"
 #include "tools/harness/time_line.h"
@@ -56,9 +57,12 @@ class ScenarioRun {
         [[maybe_unused]] ssize_t put = write(STDERR_FILENO, bytes.data(), bytes.size());
       });
     }
-    session_->set_callbacks({.on_message = [this](const wire::AgentMessage& message) {
-      std::visit([this](const auto& m) { On(m); }, message);
-    }});
+    session_->set_callbacks(
+        {.on_message =
+             [this](const wire::AgentMessage& message) {
+               std::visit([this](const auto& m) { On(m); }, message);
+             },
+         .on_finding = [this](const MonitorFinding& finding) { OnFinding(finding); }});
     session_->set_dump_more([this] {
       return nlohmann::json{{"scenario", fields::ToJson(scenario_)}};
     });
@@ -77,6 +81,8 @@ class ScenarioRun {
     session.machine = setup_.machine;
     session.cmdline = report_.cmdline;
     session.dump = options_.dump;
+    session.monitor = options_.monitor;
+    session.monitor.limits = LimitsFor(scenario_, options_.monitor.limits);
     session.kernel_path = setup_.kernel_path;
     session.kernel_release = setup_.kernel.release();
     session.lane = options_.lane;
@@ -142,6 +148,24 @@ class ScenarioRun {
     const KernelConfig* config = setup_.kernel.config();
     return setup_.machine.discovery == Discovery::kAcpi &&
            (config == nullptr || config->IsEnabled("CONFIG_ACPI_NUMA"));
+  }
+
+  // The host's own look at the scheduler.
+  void OnFinding(const MonitorFinding& found) {
+    if (IsLegal(scenario_, found)) return;
+    if (found.severity != Severity::kFailure) {
+      Warn(absl::StrCat("monitor: ", OneLine(found.text)));
+      return;
+    }
+    if (evidence_.monitor.has_value()) return;
+    evidence_.monitor = Finding{Verdict::kFail, Layer::kScheduler, OneLine(found.text)};
+    if (session_->dumps().empty()) {
+      session_->Dump({.kind = "scheduler-stall",
+                      .source = "monitor",
+                      .message = found.text,
+                      .vcpu = found.cpu},
+                     evidence_.monitor);
+    }
   }
 
   void On(const wire::Hello& hello) { report_.hello = hello; }
@@ -250,6 +274,7 @@ class ScenarioRun {
     report_.dumps = session_->dumps();
     report_.disks = session_->disks().Report();
     report_.samples = samples_.ToJson();
+    report_.monitor = session_->monitor();
     ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
     report_.finding = std::move(verdict.finding);
     report_.expectations = std::move(verdict.expectations);

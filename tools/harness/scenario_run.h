@@ -24,6 +24,7 @@ struct ScenarioRunOptions {
   double patience = 1;
   absl::Duration boot_limit = absl::Seconds(60);
   DumpSettings dump;
+  MonitorSettings monitor = {.hz = 0};
 };
 
 // The limit of a guest's whole life when none is asked for.

@@ -118,9 +118,16 @@ ExpectationReport ReportOf(const Outcome& outcome) {
   return {name, outcome.ok, OneLine(text)};
 }
 
-// The finding of the scenario's own figures.
+// Of an outcome that fails because somebody did not get to run: the monitor has seen who.
+bool IsAboutWaiting(const Outcome& outcome) {
+  return outcome.reason == fields::NameOf(SchedulerEndKind::kStall) || outcome.name == "max_gap" ||
+         outcome.name == "max_stall" || outcome.name == "min_iterations" ||
+         outcome.name == "evidence";
+}
+
+// The finding of the scenario's own figures. `waiting`: it is about that.
 Finding JudgeFigures(const Scenario& scenario, const ScenarioEvidence& evidence,
-                     const std::vector<Outcome>& outcomes) {
+                     const std::vector<Outcome>& outcomes, bool* waiting) {
   const Judgement judgement = Conclude(scenario, outcomes);
   if (judgement.pass) {
     // The reason is of interest where a failure was what should be seen.
@@ -142,6 +149,7 @@ Finding JudgeFigures(const Scenario& scenario, const ScenarioEvidence& evidence,
     const bool load = !outcomes.empty() && LayerOf(outcomes.front()) == Layer::kSchedulerLoad;
     return {Verdict::kFail, load ? Layer::kSchedulerLoad : Layer::kScheduler, judgement.reason};
   }
+  *waiting = IsAboutWaiting(*first);
   if (!all_explained) return {Verdict::kFail, LayerOf(*first), judgement.reason};
   return {Verdict::kInconclusive, Layer::kHost,
           absl::StrFormat("%s; but a vCPU waited %s for a CPU of the host", judgement.reason,
@@ -154,16 +162,25 @@ Finding JudgeFigures(const Scenario& scenario, const ScenarioEvidence& evidence,
 ScenarioVerdict JudgeScenario(const Scenario& scenario, const ScenarioEvidence& evidence) {
   ScenarioVerdict verdict;
   std::optional<Finding> figures;
+  bool waiting = false;
   if (evidence.measurements.has_value()) {
     const std::vector<Outcome> outcomes =
         Judge(scenario, *evidence.measurements, LimitsOf(evidence));
     verdict.default_limits = DefaultLimitsText(scenario, evidence);
     for (const Outcome& outcome : outcomes) verdict.expectations.push_back(ReportOf(outcome));
-    figures = JudgeFigures(scenario, evidence, outcomes);
+    figures = JudgeFigures(scenario, evidence, outcomes, &waiting);
   }
   const bool interrupted = evidence.guest_end.has_value() && evidence.guest_end->interrupted;
   if (interrupted) {
     verdict.finding = *evidence.guest_end;
+  } else if (evidence.monitor.has_value() &&
+             (waiting || !figures.has_value() || figures->verdict != Verdict::kFail)) {
+    verdict.finding = *evidence.monitor;
+    for (const std::optional<Finding>* other : {&figures, &evidence.early, &evidence.guest_end}) {
+      if (other->has_value() && (*other)->verdict != Verdict::kPass) {
+        verdict.warnings.push_back(FirstLine(**other));
+      }
+    }
   } else if (figures.has_value() && figures->verdict == Verdict::kFail) {
     verdict.finding = *figures;
     if (evidence.guest_end.has_value()) verdict.warnings.push_back(FirstLine(*evidence.guest_end));

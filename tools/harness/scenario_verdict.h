@@ -21,6 +21,7 @@ struct ScenarioEvidence {
   std::optional<Finding> guest_end;  // what is wrong with how the guest ended, if anything is
   std::vector<ConsoleAlarm> alarms;
   std::optional<Measurements> measurements;
+  std::optional<Finding> monitor;  // what the host saw of the scheduler while the guest ran
   bool emulated = false;  // default limits are scaled by the calibration run
   // The longest run delay of the vCPU threads of `cpus` between two instants of the guest's clock.
   std::function<absl::Duration(const CpuSet& cpus, uint64_t from_ns, uint64_t to_ns)> host_delay;
@@ -33,8 +34,9 @@ struct ScenarioVerdict {
   std::string default_limits;  // one line on those that were used; "": none was
 };
 
-// In this order: an expectation that did not hold is a failure, unless the host explains it; a
-// guest that crashed or hung, or an agent that gave up; alarms of the kernel; no result; pass.
+// In this order: what the monitor found, unless an expectation failed that speaks of something else
+// than waiting; an expectation that did not hold is a failure, unless the host explains it; a guest
+// that crashed or hung, or an agent that gave up; alarms of the kernel; no result; pass.
 //
 // The host explains
 //   max_gap     when, of every gap above the limit, no more than the limit is left after the run

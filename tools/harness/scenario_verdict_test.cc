@@ -101,6 +101,43 @@ TEST_F(ScenarioVerdictTest, StallThatTheHostExplainsIsInconclusive) {
   EXPECT_EQ(Judge().verdict, Verdict::kInconclusive);
 }
 
+TEST_F(ScenarioVerdictTest, MonitorsWordIsMoreExactThanTheKernelsWatchdog) {
+  Stall();
+  evidence_.monitor = {Verdict::kFail, Layer::kScheduler, "w (pid 9) has waited 1.6 s for CPU 1"};
+
+  const ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
+
+  EXPECT_EQ(FirstLine(verdict.finding), "FAIL: scheduler: w (pid 9) has waited 1.6 s for CPU 1");
+  ASSERT_EQ(verdict.warnings.size(), 1u);
+  EXPECT_THAT(verdict.warnings[0], HasSubstr("runnable task stall"));
+}
+
+TEST_F(ScenarioVerdictTest, MonitorsWordFailsARunWhoseExpectationsHeld) {
+  evidence_.monitor = {Verdict::kFail, Layer::kScheduler, "kworker (pid 9) has waited 3 s"};
+
+  EXPECT_EQ(Judge().what, "kworker (pid 9) has waited 3 s");
+  EXPECT_EQ(Judge().verdict, Verdict::kFail);
+}
+
+TEST_F(ScenarioVerdictTest, MonitorsWordComesBeforeTheSilenceOfTheGuest) {
+  evidence_.measurements.reset();
+  evidence_.guest_end = Finding{Verdict::kFail, Layer::kScheduler, "the guest hangs"};
+  evidence_.monitor = {Verdict::kFail, Layer::kScheduler, "CPU 1 stands still"};
+
+  const ScenarioVerdict verdict = JudgeScenario(scenario_, evidence_);
+
+  EXPECT_EQ(verdict.finding.what, "CPU 1 stands still");
+  ASSERT_EQ(verdict.warnings.size(), 1u);
+}
+
+TEST_F(ScenarioVerdictTest, FailureThatIsNotAboutWaitingComesBeforeTheMonitorsWord) {
+  worker(0).cpus_used = *CpuSet::Parse("0-3");
+  figures(0).cpus_used = *CpuSet::Parse("0-3");
+  evidence_.monitor = {Verdict::kFail, Layer::kScheduler, "w (pid 9) has waited 3 s"};
+
+  EXPECT_THAT(Judge().what, HasSubstr("isolation"));
+}
+
 TEST_F(ScenarioVerdictTest, HostExplainsNoOtherEndOfAScheduler) {
   Stall();
   evidence_.measurements->scheduler->end->kind = SchedulerEndKind::kRuntimeError;

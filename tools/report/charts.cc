@@ -217,6 +217,55 @@ std::string CpuDepth(const json& result) {
   return svg + "</svg>";
 }
 
+std::string RunqueueDepth(const json& result) {
+  const json& monitor = At(result, "monitor");
+  const json& series = At(monitor, "series");
+  const json &ends = List(series, "ends_ns"), &cpus = List(series, "cpus");
+  if (ends.empty() || cpus.empty()) return "";
+  double most = 1;
+  for (const json& cpu : cpus) {
+    for (const json& value : List(cpu, "most")) most = std::max(most, Number(value));
+  }
+  const Axis axis = SamplesAxis(series);
+  const size_t rows = std::min(cpus.size(), kMostRows);
+  const double bottom = static_cast<double>(rows) * kRow;
+  std::string svg = Open(bottom + 18, "runqueue depth");
+  svg += axis.Draw(0, bottom, result);
+  for (size_t row = 0; row < rows; ++row) {
+    const double y = static_cast<double>(row) * kRow;
+    const std::string name = absl::StrCat("CPU ", Text(At(cpus[row], "cpu")));
+    svg += Label(y, name);
+    const json &deepest = List(cpus[row], "most"), &mean = List(cpus[row], "mean"),
+               &busy = List(cpus[row], "busy");
+    double from = Number(At(series, "begin_ns"));
+    for (size_t i = 0; i < ends.size(); ++i) {
+      const double to = Number(ends[i]), x = axis.X(from);
+      const double tasks = i < mean.size() ? Number(mean[i]) : 0;
+      from = to;
+      if (tasks <= 0) continue;
+      const double runs = i < busy.size() ? Number(busy[i]) : 0;
+      // Tasks that wait for a CPU which idles are a colour of their own.
+      svg += Rect(x, y + 1, axis.X(to) - x, kRow - 2, runs > 0 ? "var(--accent)" : "var(--bad)",
+                  0.12 + 0.88 * std::min(1.0, tasks / most),
+                  absl::StrFormat("%s: %g tasks, at most %g, busy %.0f %%", name, tasks,
+                                  i < deepest.size() ? Number(deepest[i]) : tasks, 100 * runs));
+    }
+  }
+  for (const json& finding : List(monitor, "findings")) {
+    if (Text(At(finding, "severity")) != "failure") continue;
+    const double x = axis.X(Number(At(finding, "began_ns")));
+    absl::StrAppendFormat(&svg,
+                          "<line class=\"mark\" x1=\"%.1f\" x2=\"%.1f\" y1=\"0\" y2=\"%.1f\"><title>"
+                          "%s</title></line>",
+                          x, x, bottom, Text(At(finding, "text")));
+  }
+  svg += "</svg>";
+  if (rows < cpus.size()) {
+    absl::StrAppend(&svg, "<p class=\"note\">", cpus.size() - rows, " more CPUs</p>");
+  }
+  return svg;
+}
+
 std::string Throughput(const json& result) {
   const json &marks = List(result, "marks_ns"), &groups = List(result, "groups");
   if (marks.size() < 3 || groups.empty()) return "";

@@ -18,6 +18,9 @@ namespace stasis::html {
 std::string WorkerLanes(const nlohmann::json& result);
 // A lane for each CPU: how many workers were last seen on it.
 std::string CpuDepth(const nlohmann::json& result);
+// A lane for each CPU: how many tasks, of the workers and any other, wanted it, as the monitor saw
+// it from the host. Lines: when a task that was found waiting last ran.
+std::string RunqueueDepth(const nlohmann::json& result);
 // Iterations per second of each work group over time.
 std::string Throughput(const nlohmann::json& result);
 // Each worker's longest gap.

@@ -151,6 +151,41 @@ std::string Workers(const json& result) {
   return text + "</table>\n";
 }
 
+// Times since the start of the measurement, where that is known.
+std::string Monitor(const json& result) {
+  const json& monitor = At(result, "monitor");
+  if (!monitor.is_object()) return "";
+  const std::string why = Text(At(monitor, "unavailable"));
+  std::string text = "<h2>What the host saw of the scheduler</h2>";
+  if (!why.empty()) return absl::StrCat(text, "<p class=\"note\">Nothing: ", why, "</p>\n");
+  const json& findings = List(monitor, "findings");
+  if (findings.empty()) {
+    text += "<p class=\"note\">Nothing that should not be.</p>";
+  } else {
+    text += "<table><tr><th></th><th>what</th><th class=\"n\">last ran, or began</th>"
+            "<th class=\"n\">lasted</th><th class=\"n\">the host's share</th></tr>";
+  }
+  for (const json& finding : findings) {
+    const std::string severity = Text(At(finding, "severity"));
+    absl::StrAppend(&text, "<tr><td class=\"", severity == "failure" ? "not" : "", "\">", severity,
+                    "</td><td>", Text(At(finding, "text")), "</td><td class=\"n\">",
+                    Duration(Number(At(finding, "began_ns")) - Number(At(result, "start_ns"))),
+                    "</td><td class=\"n\">", Duration(Number(At(finding, "lasted_ns"))),
+                    "</td><td class=\"n\">", Duration(Number(At(finding, "excused_ns"))),
+                    "</td></tr>");
+  }
+  if (!findings.empty()) text += "</table>";
+  const json& dropped = At(monitor, "dropped");
+  absl::StrAppendFormat(
+      &text,
+      "<p class=\"note\">%s samples, %.1f a second, %s of the host's CPU time each. Dropped, for they "
+      "changed while they were read: %s walks over all tasks, %s CPUs, %s tasks.</p>\n",
+      Text(At(monitor, "samples")), Number(At(monitor, "seen_hz")),
+      Duration(Number(At(monitor, "mean_sample_cpu_ns"))), Text(At(dropped, "torn_walks")),
+      Text(At(dropped, "torn_cpus")), Text(At(dropped, "raced_tasks")));
+  return text;
+}
+
 std::string HostNoise(const json& result) {
   const json& vcpus = List(At(result, "host"), "vcpus");
   if (vcpus.empty()) return "";
@@ -200,6 +235,10 @@ std::string Section(const json& result) {
       Chart("Who ran where", "Colour: CPU; strength: share of the time; red below: it waited.",
             html::WorkerLanes(result)),
       Chart("Workers on each CPU", "The darker, the more wanted it.", html::CpuDepth(result)),
+      Chart("Runqueue depth",
+            "Tasks that ran or waited, as the host saw it: the darker, the more; red: they wait and "
+            "the CPU idles; lines: when a task that was found waiting last ran.",
+            html::RunqueueDepth(result)),
       Chart("Throughput", "Each group against its own best.", html::Throughput(result)),
       Chart("Longest gaps", "Runnable and not running.", html::Gaps(result)),
       Chart("Shares of the cgroups", "", html::CgroupShares(result)),
@@ -207,7 +246,7 @@ std::string Section(const json& result) {
             html::Latencies(result, "wakeup")),
       Chart("Response time", "Share of requests that took longer.",
             html::Latencies(result, "response")),
-      Workers(result), HostNoise(result), Console(result), "</section>\n");
+      Monitor(result), Workers(result), HostNoise(result), Console(result), "</section>\n");
 }
 
 // A line for each of several runs.

@@ -53,6 +53,33 @@ TEST(HtmlReportTest, VerdictAndCauseComeFirstAndEveryPartIsThere) {
   EXPECT_THAT(*page, Not(HasSubstr("Response time"))) << "nothing was asked for";
 }
 
+TEST(HtmlReportTest, MonitorsFindingsSayWhenTheTaskLastRan) {
+  json result = Result();
+  result["monitor"] = json::parse(R"({
+    "samples": 30, "seen_hz": 9.9, "mean_sample_cpu_ns": 60000,
+    "dropped": {"torn_walks": 1, "torn_cpus": 2, "raced_tasks": 3},
+    "findings": [{"kind": "task-stall", "severity": "failure", "text": "worker <b> has waited 1.6 s",
+                  "began_ns": 1200001000, "lasted_ns": 1600000000, "excused_ns": 1000000}],
+    "series": {"begin_ns": 1000, "ends_ns": [1000000000, 2000000000], "cpus": [
+      {"cpu": 0, "most": [3, 2], "mean": [2.5, 2], "busy": [1, 0]}]}})");
+
+  const std::string page = *HtmlReport(result);
+
+  EXPECT_THAT(page, HasSubstr("worker &lt;b&gt; has waited 1.6 s"));
+  EXPECT_THAT(page, HasSubstr("<td class=\"n\">1.20 s</td>"));
+  EXPECT_THAT(page, HasSubstr("30 samples, 9.9 a second, 60 us of the host"));
+  EXPECT_THAT(page, HasSubstr("<h2>Runqueue depth</h2>"));
+  EXPECT_THAT(page, HasSubstr("CPU 0: 2 tasks, at most 2, busy 0 %"));
+  EXPECT_THAT(page, HasSubstr("class=\"mark\"")) << "when it last ran";
+}
+
+TEST(HtmlReportTest, MonitorThatSawNothingSaysWhy) {
+  json result = Result();
+  result["monitor"] = {{"unavailable", "no BTF"}, {"samples", 0}};
+
+  EXPECT_THAT(*HtmlReport(result), HasSubstr("Nothing: no BTF"));
+}
+
 TEST(HtmlReportTest, PageNeedsNoNetworkAndNoScript) {
   const std::string page = *HtmlReport(Result());
 

@@ -130,7 +130,7 @@ LaneChoice ChooseLaneFor(const MachineOptions& options) {
 
 int RunNestedCommand(const Invocation& invocation, const GuestSetup& prepared,
                      const std::vector<std::string>& writable, absl::Duration time_limit,
-                     bool interactive) {
+                     bool interactive, const ShownGuest* shown) {
   NestedCommand command;
   command.argv = invocation.argv;
   command.environment = {{kPreparedInitrd, prepared.initrd}};
@@ -139,6 +139,10 @@ int RunNestedCommand(const Invocation& invocation, const GuestSetup& prepared,
   command.writable = WritableDiskDirectories(prepared.disks);
   for (const std::string& directory : std::set<std::string>(writable.begin(), writable.end())) {
     if (!directory.empty()) command.writable.push_back(directory);
+  }
+  if (shown != nullptr && !shown->directory().empty()) {
+    command.writable.push_back(shown->directory());
+    command.environment.emplace_back(kLiveFileVariable, shown->file());
   }
   command.time_limit = time_limit;
   command.interactive = interactive;

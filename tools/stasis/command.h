@@ -14,6 +14,7 @@
 #include "tools/harness/lane.h"
 #include "tools/harness/progress.h"
 #include "tools/harness/verdict.h"
+#include "tools/stasis/monitor_options.h"
 
 namespace stasis {
 
@@ -38,6 +39,7 @@ void AddKernelCommand(CLI::App* app, Invocation* invocation);
 void AddFreezeCommand(CLI::App* app, Invocation* invocation);
 void AddCompareCommand(CLI::App* app, Invocation* invocation);
 void AddReportCommand(CLI::App* app, Invocation* invocation);
+void AddTopCommand(CLI::App* app, Invocation* invocation);
 void AddScenarioCommand(CLI::App* app, Invocation* invocation);
 
 // Options that run, boot and shell have in common.
@@ -84,10 +86,10 @@ LaneChoice ChooseLaneFor(const MachineOptions& options);
 
 // Runs this very command in the emulated host, with what was prepared here: the caches are
 // read-only inside, and their keys (device and inode numbers) differ there. Writes a finding of the
-// lane itself to stderr.
+// lane itself to stderr. `shown`: where the guest is shown to `stasis top`; may be null.
 int RunNestedCommand(const Invocation& invocation, const GuestSetup& prepared,
                      const std::vector<std::string>& writable, absl::Duration time_limit,
-                     bool interactive);
+                     bool interactive, const ShownGuest* shown = nullptr);
 
 // "kvm", or "nested" inside the emulated host.
 std::string LaneName();

@@ -24,6 +24,7 @@ constexpr char kExamples[] =
     "  stasis run steady bursty --repeat 5 --json before.json\n"
     "  stasis compare before.json after.json       what became worse\n"
     "  stasis shell --exec 'uname -r; lscpu'       one command in the guest\n"
+    "  stasis top                                  the scheduler of a running guest\n"
     "  stasis boot --kernel 6.12 --initrd my.img   a plain boot, Ctrl-A x to leave\n"
     "  stasis doctor                               what this host can do\n"
     "\n"
@@ -48,6 +49,7 @@ int Main(int argc, char** argv) {
   AddDumpCommand(&app, &invocation);
   AddKernelCommand(&app, &invocation);
   AddFreezeCommand(&app, &invocation);
+  AddTopCommand(&app, &invocation);
   AddCompareCommand(&app, &invocation);
   AddReportCommand(&app, &invocation);
   AddDoctorCommand(&app, &invocation);

@@ -81,6 +81,7 @@ int RunOne(const RunOptions& options, const Invocation& invocation) {
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return WriteEarly(lane.finding, options.json);
 
+  const ShownGuest shown(options.monitor, absl::StrCat("run ", scenario->name));
   ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
   GuestSetupResult prepared = PrepareHere(*request, &progress);
   if (!prepared.setup.has_value()) return WriteEarly(prepared.finding, options.json);
@@ -91,7 +92,7 @@ int RunOne(const RunOptions& options, const Invocation& invocation) {
     const DumpDirectory dumps = WritableDumpDirectory(*dump);
     const int code =
         RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json), dumps.path},
-                         inside + absl::Seconds(120), /*interactive=*/false);
+                         inside + absl::Seconds(120), /*interactive=*/false, &shown);
     RemoveIfUnused(dumps);
     return code;
   }
@@ -103,7 +104,11 @@ int RunOne(const RunOptions& options, const Invocation& invocation) {
                                         .emulated = EmulatedHost(),
                                         .patience = Patience(),
                                         .boot_limit = BootLimit(options.machine),
-                                        .dump = *dump},
+                                        .dump = *dump,
+                                        .monitor = MonitorSettingsFrom(
+                                            options.monitor, shown,
+                                            prepared.setup->kernel.release(), LaneName(),
+                                            Patience(), absl::ZeroDuration())},
                                        &progress);
   progress.Clear();
   return WriteReport(report, options.json);
@@ -188,6 +193,7 @@ void AddRunCommand(CLI::App* app, Invocation* invocation) {
       ->check(CLI::Range(1, 1024));
   AddMachineOptions(command, &options->machine);
   AddSchedulerOptions(command, &options->scheduler);
+  AddMonitorOptions(command, &options->monitor);
   command->add_option("--json", options->json, "Writes the result to this file as JSON");
   command
       ->add_option("--junit", options->junit,

@@ -17,6 +17,7 @@ namespace stasis {
 struct RunOptions {
   MachineOptions machine;
   SchedulerOptions scheduler;
+  MonitorOptions monitor;
   std::vector<std::string> scenarios;
   uint32_t repeat = 1;
   uint32_t jobs = 0;  // 0: as many as fit

@@ -16,12 +16,16 @@ namespace {
 
 struct ShellOptions {
   MachineOptions machine;
+  MonitorOptions monitor;
   std::string exec;
   std::string json;
   std::vector<std::string> include;
   bool has_exec = false;
   int freeze_stress = 0;
 };
+
+// A command that is over by then is not looked at.
+constexpr absl::Duration kMonitorDelay = absl::Seconds(1);
 
 int64_t MonotonicNs(absl::Time at) { return absl::ToUnixNanos(at); }
 
@@ -49,6 +53,7 @@ std::string JsonText(const GuestShellResult& result) {
   }
   object["dumps"] = std::move(dumps);
   if (!result.disks.empty()) object["disks"] = result.disks;
+  if (!result.monitor.is_null()) object["monitor"] = result.monitor;
   object["process"] = {{"threads_at_hello", result.times.use_at_hello.threads},
                        {"threads_at_end", result.times.use_at_end.threads},
                        {"descriptors_at_hello", result.times.use_at_hello.descriptors},
@@ -79,6 +84,7 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
   if (!dump.ok()) return Complain(FindingFromStatus(Layer::kNone, dump.status()));
   LaneChoice lane = ChooseLaneFor(options.machine);
   if (!lane.lane.has_value()) return Complain(lane.finding);
+  const ShownGuest shown(options.monitor, "shell");
   ProgressLine progress(STDERR_FILENO, ProgressStyle(options.machine));
   GuestSetupResult prepared = PrepareHere(*request, &progress);
   if (!prepared.setup.has_value()) return Complain(prepared.finding);
@@ -90,7 +96,7 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
     const int code =
         RunNestedCommand(invocation, *prepared.setup, {DirectoryOf(options.json), dumps.path},
                          asked + absl::Seconds(120),
-                         /*interactive=*/!options.has_exec && isatty(STDIN_FILENO));
+                         /*interactive=*/!options.has_exec && isatty(STDIN_FILENO), &shown);
     RemoveIfUnused(dumps);
     return code;
   }
@@ -100,6 +106,9 @@ int Shell(const ShellOptions& options, const Invocation& invocation) {
                           .patience = Patience(),
                           .boot_limit = BootLimit(options.machine),
                           .dump = *dump,
+                          .monitor = MonitorSettingsFrom(
+                              options.monitor, shown, prepared.setup->kernel.release(),
+                              LaneName(), Patience(), kMonitorDelay * Patience()),
                           .freeze_stress = options.freeze_stress,
                           .lane = LaneName()};
   if (options.has_exec) shell.command = options.exec;
@@ -118,6 +127,7 @@ void AddShellCommand(CLI::App* app, Invocation* invocation) {
   auto options = std::make_shared<ShellOptions>();
   CLI::App* command = app->add_subcommand("shell", "Opens a shell in a guest, or runs one command");
   AddMachineOptions(command, &options->machine);
+  AddMonitorOptions(command, &options->monitor);
   CLI::Option* exec = command->add_option(
       "--exec", options->exec, "Runs this with /bin/sh: its output and exit code become ours");
   command->add_option("--include", options->include,
