@@ -176,7 +176,9 @@ ScenarioVerdict JudgeScenario(const Scenario& scenario, const ScenarioEvidence& 
   } else if (evidence.monitor.has_value() &&
              (waiting || !figures.has_value() || figures->verdict != Verdict::kFail)) {
     verdict.finding = *evidence.monitor;
-    for (const std::optional<Finding>* other : {&figures, &evidence.early, &evidence.guest_end}) {
+    for (const std::optional<Finding>* other :
+         {static_cast<const std::optional<Finding>*>(&figures), &evidence.early,
+          &evidence.guest_end}) {
       if (other->has_value() && (*other)->verdict != Verdict::kPass) {
         verdict.warnings.push_back(FirstLine(**other));
       }

@@ -146,7 +146,7 @@ TEST_F(DetectorsTest, WalkThatWasLedAstrayForgetsNobody) {
 
 TEST_F(DetectorsTest, ManyTasksThatAreLostTogetherAreOneFindingOfTheLongestWaiting) {
   for (int pid = 20; pid < 24; ++pid) sample_.tasks.push_back(Waiter(pid));
-  sample_.tasks[2].queued_ns = 50'000'000;
+  sample_.tasks[2].queued_ns = 100'000'000;
 
   const auto events = Go(absl::Seconds(4));
 
@@ -231,7 +231,7 @@ TEST_F(DetectorsTest, SchedExtTaskIsFoundBeforeTheKernelsWatchdogComes) {
   sample_.tasks = {Waiter(20)};
   sample_.tasks[0].queue = "none";
 
-  const auto events = Go(absl::Milliseconds(1600));
+  const auto events = Go(absl::Milliseconds(1700));
 
   ASSERT_THAT(Kinds(events), ElementsAre(What::kSuspected, What::kFound));
   EXPECT_THAT(events[1].finding.text,

@@ -72,7 +72,7 @@ class Monitor {
 
   static constexpr size_t kMostRecent = 100;  // samples that are kept
   static constexpr size_t kMostWaitsShown = 20;
-  static constexpr absl::Duration kLivePeriod = absl::Milliseconds(500);
+  static constexpr absl::Duration kLivePeriod = absl::Seconds(1);
   // It takes no more than that of one CPU of the host, and looks less often where it would.
   static constexpr double kMostCpuShare = 0.05;
 
