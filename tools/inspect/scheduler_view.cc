@@ -171,7 +171,7 @@ class Reader {
       if (tick_sched.Has("tick_stopped")) {  // a bit of its own before 6.9
         view.tick_stopped = tick_sched.NumberOr("tick_stopped", 0) != 0;
       } else if (const auto flags = tick_sched.Number("flags")) {
-        constexpr uint64_t kTickStopped = uint64_t{1} << 4;  // TS_FLAG_STOPPED
+        constexpr uint64_t kTickStopped = uint64_t{1} << 1;  // TS_FLAG_STOPPED
         view.tick_stopped = (*flags & kTickStopped) != 0;
       }
     }

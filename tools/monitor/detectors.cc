@@ -440,6 +440,7 @@ void Detectors::JudgeBalance(const Sample& sample, std::vector<MonitorEvent>* ev
       Pair& pair = pairs_[{busy.cpu, light.cpu}];
       if (pair.lasted == absl::ZeroDuration()) pair.began = sample.time;
       pair.seen = true;
+      pair.confined = movable == nullptr;
       if (Excused(sample, busy.cpu) <= sample.interval / 2 && Excused(sample, light.cpu) <= sample.interval / 2) {
         pair.lasted += sample.interval;
       }
@@ -469,7 +470,12 @@ void Detectors::JudgeBalance(const Sample& sample, std::vector<MonitorEvent>* ev
     }
   }
   for (auto it = pairs_.begin(); it != pairs_.end();) {
-    it = it->second.seen ? std::next(it) : pairs_.erase(it);
+    Pair& pair = it->second;
+    if (!pair.seen) pair.interrupted += sample.interval;
+    // Confined tasks stay where they are while others come and go; an imbalance that the kernel
+    // could end must last without a break.
+    const bool over = !pair.seen && (!pair.confined || pair.interrupted > pair.lasted);
+    it = over ? pairs_.erase(it) : std::next(it);
   }
 }
 

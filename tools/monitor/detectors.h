@@ -128,6 +128,8 @@ class Detectors {
   struct Pair {
     absl::Time began;
     absl::Duration lasted;
+    absl::Duration interrupted;  // meanwhile: something else used the light CPU for a moment
+    bool confined = false;
     bool seen = false;
     std::optional<size_t> finding;
   };

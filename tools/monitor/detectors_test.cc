@@ -370,6 +370,22 @@ TEST_F(DetectorsTest, TasksThatAreConfinedBesideAnIdleCpuAreANote) {
   EXPECT_THAT(events[0].finding.text, HasSubstr("waits and may use CPUs 0 only"));
 }
 
+TEST_F(DetectorsTest, ConfinedTasksAreToldAlsoIfTheOtherCpuIsUsedNowAndThen) {
+  Idle(1);
+  for (int pid = 20; pid < 23; ++pid) {
+    sample_.tasks.push_back(Waiter(pid));
+    sample_.tasks.back().allowed = CpuSet::Of({0});
+  }
+
+  const auto events = Go(absl::Seconds(6), [this, i = 0]() mutable {
+    sample_.cpus[1].idle = ++i % 4 != 0;
+    for (TaskSample& task : sample_.tasks) ++task.arrivals;
+  });
+
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_EQ(events[0].finding.severity, Severity::kNote);
+}
+
 TEST_F(DetectorsTest, EndOfASchedExtSchedulerByAnErrorIsAWarningWithTheKernelsWords) {
   sample_.scx = {.built_in = true, .enabled = true, .state = "enabled", .ops = "broken"};
   Go(absl::Seconds(1));

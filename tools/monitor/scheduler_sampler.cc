@@ -19,7 +19,7 @@ constexpr uint64_t kMigrating = 2;      // TASK_ON_RQ_MIGRATING, the largest val
 constexpr int kMostCgroupDepth = 64;
 constexpr int kSamplesPerForgetting = 10;
 constexpr size_t kMostCgroupsKept = 4096;
-constexpr uint64_t kTickStopped = uint64_t{1} << 4;  // TS_FLAG_STOPPED
+constexpr uint64_t kTickStopped = uint64_t{1} << 1;  // TS_FLAG_STOPPED
 constexpr absl::Duration kDefaultWatchdog = absl::Seconds(30);  // SCX_WATCHDOG_MAX_TIMEOUT
 
 }  // namespace
