@@ -106,7 +106,7 @@ class SchedulerTest : public ::testing::TestWithParam<SchedulerScenario> {
     if (reason != scenario.reason) return absl::StrCat("the kernel's reason is '", reason, "'");
     // The monitor looked on, and has nothing against a correct scheduler.
     const nlohmann::json& monitor = json_["monitor"];
-    if (!monitor.is_object() || monitor.value("samples", 0) < 10) return "the monitor saw nothing";
+    if (!monitor.is_object() || monitor.value("samples", 0) == 0) return "the monitor saw nothing";
     if (std::string(scenario.says) == "PASS" && !monitor["findings"].empty()) {
       return absl::StrCat("the monitor's false alarm: ", monitor["findings"].dump());
     }
