@@ -1,7 +1,9 @@
 #include "tools/monitor/live_directory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -31,15 +34,32 @@ int ParentOf(int pid) {
   return 0;
 }
 
-std::vector<int> PidsIn(const std::string& root) {
-  std::vector<int> pids;
+// Directories of processes, there or gone, by pid.
+std::vector<std::pair<int, std::string>> DirectoriesIn(const std::string& root) {
+  std::vector<std::pair<int, std::string>> directories;
   std::error_code error;
   for (fs::directory_iterator it(root, error), end; !error && it != end; it.increment(error)) {
-    int pid = 0;
-    if (absl::SimpleAtoi(it->path().filename().string(), &pid) && pid > 0) pids.push_back(pid);
+    if (const int pid = LivePid(it->path().string()); pid > 0) {
+      directories.emplace_back(pid, it->path().string());
+    }
   }
-  std::sort(pids.begin(), pids.end());
-  return pids;
+  std::sort(directories.begin(), directories.end());
+  return directories;
+}
+
+// A lock on the directory itself tells that its process is there. A pid does not: another process
+// may live in another PID namespace (a build's sandbox, a container) and share the directory.
+FileDescriptor Lock(const std::string& directory) {
+  FileDescriptor fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (fd.valid() && flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return FileDescriptor();
+  return fd;
+}
+
+// False: the directory was taken away before it was locked.
+bool IsStillThere(const FileDescriptor& locked, const std::string& path) {
+  struct stat by_fd, by_path;
+  return fstat(locked.get(), &by_fd) == 0 && stat(path.c_str(), &by_path) == 0 &&
+         by_fd.st_ino == by_path.st_ino && by_fd.st_dev == by_path.st_dev;
 }
 
 void Remove(const std::string& directory) {
@@ -59,6 +79,12 @@ std::string LiveRoot() {
 
 std::string LiveFileIn(const std::string& directory) { return directory + "/view.json"; }
 
+int LivePid(const std::string& directory) {
+  const std::string name = fs::path(directory).filename().string();
+  int pid = 0;
+  return absl::SimpleAtoi(name.substr(0, name.find('-')), &pid) && pid > 0 ? pid : 0;
+}
+
 std::string ProcessName(int pid) {
   std::ifstream file(absl::StrCat("/proc/", pid, "/comm"));
   std::string name;
@@ -74,14 +100,21 @@ absl::StatusOr<LiveDirectory> LiveDirectory::MakeIn(const std::string& root) {
   if (lstat(root.c_str(), &found) != 0 || !S_ISDIR(found.st_mode) || found.st_uid != geteuid()) {
     return absl::PermissionDeniedError(absl::StrCat(root, " is not a directory of this user's"));
   }
-  for (const int pid : PidsIn(root)) {
-    if (ProcessName(pid) != "stasis") Remove(absl::StrCat(root, "/", pid));
+  for (const auto& [pid, directory] : DirectoriesIn(root)) {
+    if (const FileDescriptor locked = Lock(directory); locked.valid()) Remove(directory);
   }
-  const std::string path = absl::StrCat(root, "/", getpid());
-  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("create directory ", path));
+  constexpr int kMostTries = 10;  // another process may have just looked for leftovers
+  for (int i = 0; i < kMostTries; ++i) {
+    std::string path = absl::StrCat(root, "/", getpid(), "-XXXXXX");
+    if (mkdtemp(path.data()) == nullptr) {
+      return absl::ErrnoToStatus(errno, absl::StrCat("create directory ", path));
+    }
+    FileDescriptor locked = Lock(path);
+    if (locked.valid() && IsStillThere(locked, path)) {
+      return LiveDirectory(path, std::move(locked));
+    }
   }
-  return LiveDirectory(path);
+  return absl::UnavailableError(absl::StrCat("no directory in ", root, " stays"));
 }
 
 LiveDirectory::~LiveDirectory() {
@@ -90,9 +123,9 @@ LiveDirectory::~LiveDirectory() {
 
 std::vector<LiveProcess> LiveProcesses(const std::string& root) {
   std::vector<LiveProcess> processes;
-  for (const int pid : PidsIn(root)) {
-    if (ProcessName(pid) != "stasis") continue;
-    processes.push_back({pid, ParentOf(pid), LiveFileIn(absl::StrCat(root, "/", pid))});
+  for (const auto& [pid, directory] : DirectoriesIn(root)) {
+    if (Lock(directory).valid()) continue;  // a leftover
+    processes.push_back({pid, ParentOf(pid), LiveFileIn(directory)});
   }
   return processes;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "vmm/base/file_descriptor.h"
 
 namespace stasis {
 
@@ -15,6 +16,8 @@ namespace stasis {
 // Below $XDG_RUNTIME_DIR, else /run for root and /tmp for others.
 std::string LiveRoot();
 std::string LiveFileIn(const std::string& directory);
+// Of the process whose directory that is, in its own PID namespace; 0: of none.
+int LivePid(const std::string& directory);
 
 // Of this process, removed in the destructor.
 class LiveDirectory {
@@ -24,9 +27,9 @@ class LiveDirectory {
   static absl::StatusOr<LiveDirectory> Make() { return MakeIn(LiveRoot()); }
   static absl::StatusOr<LiveDirectory> MakeIn(const std::string& root);
   ~LiveDirectory();
-  LiveDirectory(LiveDirectory&& other) noexcept { std::swap(path_, other.path_); }
+  LiveDirectory(LiveDirectory&& other) noexcept { Swap(other); }
   LiveDirectory& operator=(LiveDirectory&& other) noexcept {
-    std::swap(path_, other.path_);
+    Swap(other);
     return *this;
   }
 
@@ -34,8 +37,15 @@ class LiveDirectory {
   std::string file() const { return LiveFileIn(path_); }
 
  private:
-  explicit LiveDirectory(std::string path) : path_(std::move(path)) {}
+  LiveDirectory(std::string path, FileDescriptor locked)
+      : path_(std::move(path)), locked_(std::move(locked)) {}
+  void Swap(LiveDirectory& other) {
+    std::swap(path_, other.path_);
+    std::swap(locked_, other.locked_);
+  }
+
   std::string path_;
+  FileDescriptor locked_;  // for as long as this process shows its guest
 };
 
 // A process that shows a guest.

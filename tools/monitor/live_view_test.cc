@@ -140,10 +140,30 @@ TEST_F(LiveFilesTest, WhatAKilledProcessLeftIsTakenAway) {
   EXPECT_FALSE(fs::exists(root_ + "/4194400"));
 }
 
-TEST_F(LiveFilesTest, ProcessesThatAreNoStasisAreNotShown) {
-  const auto made = LiveDirectory::MakeIn(root_);  // of this test
+// Another one's pid says nothing: it may be of another PID namespace.
+TEST_F(LiveFilesTest, DirectoryOfAnotherProcessThatIsThereIsLeftAlone) {
+  auto first = LiveDirectory::MakeIn(root_);
+  ASSERT_TRUE(first.ok());
+  const std::string path = first->path();
+
+  const auto second = LiveDirectory::MakeIn(root_);
+
+  ASSERT_TRUE(second.ok());
+  EXPECT_TRUE(fs::is_directory(path));
+  EXPECT_NE(second->path(), path);
+  const std::vector<LiveProcess> processes = LiveProcesses(root_);
+  ASSERT_EQ(processes.size(), 2u);
+  EXPECT_EQ(processes[0].pid, getpid());
+}
+
+TEST_F(LiveFilesTest, LeftoversAndOtherDirectoriesAreNotShown) {
+  fs::create_directories(root_ + "/4194400-abcdef");
+  fs::create_directories(root_ + "/other");
 
   EXPECT_TRUE(LiveProcesses(root_).empty());
+  ASSERT_TRUE(LiveDirectory::MakeIn(root_).ok());
+  EXPECT_TRUE(fs::exists(root_ + "/other"));
+  EXPECT_FALSE(fs::exists(root_ + "/4194400-abcdef"));
 }
 
 }  // namespace

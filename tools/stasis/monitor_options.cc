@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "tools/monitor/live_view.h"
 #include "tools/nested/nested.h"
 
@@ -16,9 +15,8 @@ namespace {
 
 // The directory is named by the process that the user knows.
 int PidOf(const std::string& file) {
-  int pid = 0;
-  const std::string name = std::filesystem::path(file).parent_path().filename().string();
-  return absl::SimpleAtoi(name, &pid) ? pid : static_cast<int>(getpid());
+  const int pid = LivePid(std::filesystem::path(file).parent_path().string());
+  return pid > 0 ? pid : static_cast<int>(getpid());
 }
 
 }  // namespace
