@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -111,6 +112,60 @@ class DumpEndToEndTest : public ::testing::Test {
   RunStasisOptions options_;
 };
 
+// Lengths, current tasks, and the order of trees and lists: line by line what tools/drgn/queues.py
+// prints.
+void ExpectQueuesAsDrgnHasThem(const nlohmann::json& view, const std::string& drgn) {
+  std::vector<std::string> ours;
+  int fair = 0;
+  for (const nlohmann::json& rq : view["runqueues"]) {
+    const std::string cpu = rq["cpu"].dump();
+    std::string line = "rq " + cpu;
+    for (const char* key : {"nr_running", "fair", "rt", "deadline", "nr_switches", "clock_ns"}) {
+      line += " " + rq[key].dump();
+    }
+    ours.push_back(line + " " + rq["current"]["pid"].dump());
+    for (const nlohmann::json& entity : rq["fair_queue"]) {
+      const std::string who =
+          entity.contains("pid") ? "pid " + entity["pid"].dump() : std::string("group");
+      ours.push_back("fair " + cpu + " " + entity["depth"].dump() + " " + who + " " +
+                     entity["vruntime_ns"].dump() + " " + entity["weight"].dump());
+      fair += entity.contains("pid");
+    }
+    for (const nlohmann::json& entity : rq["real_time_queue"]) {
+      ours.push_back("rt " + cpu + " " + entity["priority"].dump() + " " + entity["pid"].dump());
+    }
+    for (const nlohmann::json& domain : rq["domains"]) {
+      ours.push_back("domain " + cpu + " " + domain["name"].get<std::string>() + " " +
+                     domain["level"].dump());
+    }
+  }
+  EXPECT_GE(fair, 5);
+  EXPECT_EQ(ours, SplitLines(drgn));
+}
+
+// Waits, run times, cgroups and CPUs of every task, in the same order: tools/drgn/tasks.py.
+void ExpectTableAsDrgnHasIt(const nlohmann::json& view, const std::string& drgn) {
+  std::vector<std::string> ours, theirs;
+  for (const nlohmann::json& task : view["tasks"]) {
+    if (task["pid"] == 0) continue;  // drgn lists what has a pid
+    char line[256];
+    snprintf(line, sizeof(line), "%7d %7d  %-16s %s%s %3d  %-10s %4d %12lld %12lld %12lld  %-8s %s",
+             task["pid"].get<int>(), task["tgid"].get<int>(),
+             task["comm"].get<std::string>().c_str(), task["state"].get<std::string>().c_str(),
+             task["on_cpu"] == true ? "*" : task["queued"] == true ? "+" : " ",
+             task["cpu"].get<int>(), task["policy"].get<std::string>().c_str(),
+             task["nice"].get<int>(), task.value("waiting_ns", 0ll), task["run_ns"].get<long long>(),
+             task["run_delay_ns"].get<long long>(), task["cpus_allowed"].get<std::string>().c_str(),
+             task["cgroup"].get<std::string>().c_str());
+    ours.push_back(line);
+  }
+  theirs = SplitLines(drgn);
+  // Those that do not wait are sorted by number in one and by being queued first in the other.
+  std::sort(ours.begin(), ours.end());
+  std::sort(theirs.begin(), theirs.end());
+  EXPECT_EQ(ours, theirs);
+}
+
 struct DumpedMachine {
   const char* name;
   const char* topology;
@@ -126,8 +181,12 @@ TEST_P(DumpReadersTest, D1_D2_D3_PanicIsDumpedAndStandardToolsReadIt) {
   std::vector<std::string> more = {"--memory", machine.memory};
   if (machine.kaslr) more.push_back("--kaslr");
 
-  StasisRun run =
-      Shell("echo c > /proc/sysrq-trigger; sleep 100", machine.topology, more);
+  // With something in the queues: tasks in a group, beside it, and real-time ones on one CPU.
+  StasisRun run = Shell(
+      "echo +cpu > /sys/fs/cgroup/cgroup.subtree_control; mkdir /sys/fs/cgroup/left; "
+      "for i in 1 2 3 4; do (while :; do :; done) & echo $! > /sys/fs/cgroup/left/cgroup.procs; "
+      "done; (while :; do :; done) & sleep 0.5; echo c > /proc/sysrq-trigger; sleep 100",
+      machine.topology, more);
 
   ASSERT_EQ(run.exit_code, 1) << run.error;
   EXPECT_THAT(run.error, HasSubstr("FAIL: scheduler: Kernel panic - not syncing: sysrq"));
@@ -225,6 +284,10 @@ TEST_P(DumpReadersTest, D1_D2_D3_PanicIsDumpedAndStandardToolsReadIt) {
   }
   EXPECT_GT(ours.size(), 40u);
   EXPECT_EQ(ours, theirs);
+  ExpectQueuesAsDrgnHasThem(view, Output("drgn -q -c " + dump + " -s " + vmlinux +
+                                         " tools/drgn/queues.py"));
+  ExpectTableAsDrgnHasIt(view, Output("drgn -q -c " + dump + " -s " + vmlinux +
+                                      " tools/drgn/tasks.py"));
   std::string modules;
   for (const char* module : {"/pvpanic.ko", "/pvpanic-mmio.ko"}) {
     if (fs::exists(debug_ + module)) modules += " -s " + debug_ + module;

@@ -14,6 +14,7 @@ constexpr uint32_t kMostSymbols = 4'000'000;
 constexpr uint64_t kMostNameBytes = 64 << 20;
 constexpr uint64_t kMostTokenBytes = 64 << 10;
 constexpr size_t kTokens = 256;
+constexpr size_t kLongestName = 512;
 
 absl::Status Senseless(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("kallsyms of the dump: ", what));
@@ -105,9 +106,11 @@ bool Kallsyms::FindText() {
 
 std::string Kallsyms::Name(size_t index) const {
   std::string name;
-  for (size_t i = 0; i < name_lengths_[index]; ++i) {
+  // KSYM_NAME_LEN is 512; a hostile table could make names of any length.
+  for (size_t i = 0; i < name_lengths_[index] && name.size() < kLongestName; ++i) {
     name += tokens_[static_cast<uint8_t>(names_[name_starts_[index] + i])];
   }
+  name.resize(std::min(name.size(), kLongestName));
   return name.empty() ? name : name.substr(1);  // the type comes first
 }
 

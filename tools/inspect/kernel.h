@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "tools/inspect/kallsyms.h"
@@ -29,8 +30,14 @@ class Kernel {
   const Kallsyms& symbols() const { return symbols_; }
   const KernelTypes& types() const { return types_; }
 
+  // Of a symbol; looks each up once.
+  std::optional<uint64_t> Address(std::string_view symbol) const;
   // The symbol's address, moved to the copy of `cpu` for a per-CPU variable.
-  std::optional<uint64_t> PerCpu(const std::string& symbol, int cpu) const;
+  std::optional<uint64_t> PerCpu(std::string_view symbol, int cpu) const;
+  // The same of a per-CPU pointer's value.
+  std::optional<uint64_t> PerCpuAt(uint64_t pointer, int cpu) const;
+  // The variable of the first of these names that this kernel has; `size` at most 8 bytes.
+  std::optional<uint64_t> Variable(std::initializer_list<const char*> names, size_t size) const;
 
   // Fields that were asked for and that this kernel does not have: "cfs_rq.nr_running".
   const std::set<std::string>& missing() const { return missing_; }
@@ -44,15 +51,20 @@ class Kernel {
   const Kallsyms symbols_;
   const KernelTypes types_;
   mutable std::set<std::string> missing_;
+  mutable ByName<std::optional<uint64_t>> addresses_;
 };
 
 // A structure of the kernel at an address. Copyable, cheap; the kernel outlives it.
 class KernelStruct {
  public:
-  KernelStruct(const Kernel* kernel, std::string type, uint64_t address)
-      : kernel_(kernel), type_(std::move(type)), address_(address) {}
+  KernelStruct(const Kernel* kernel, std::string_view type, uint64_t address)
+      : kernel_(kernel), type_(&kernel->types().Named(type)), address_(address) {}
 
   uint64_t address() const { return address_; }
+  const std::string& type() const { return type_->name(); }
+  // Reads the whole structure at once, so that its fields cost no further read and are of one
+  // moment. Without effect when a part of it is not mapped: fields are read one by one then.
+  void Fetch();
   // An integer, enumeration or pointer, sign-extended as it is declared. With several paths the
   // first that this kernel has: fields are renamed now and then.
   std::optional<uint64_t> Number(std::initializer_list<const char*> paths) const;
@@ -69,12 +81,17 @@ class KernelStruct {
   // The structure that a pointer leads to; nothing for a null pointer.
   std::optional<KernelStruct> Pointed(std::initializer_list<const char*> paths) const;
   std::optional<KernelStruct> Pointed(const char* path) const { return Pointed({path}); }
-  bool Has(const char* path) const { return kernel_->types().Find(type_, path).has_value(); }
+  bool Has(const char* path) const { return type_->Find(path) != nullptr; }
 
  private:
+  // The first field of these that this kernel has; null, and noted, without.
+  const KernelTypes::Field* Field(std::initializer_list<const char*> paths) const;
+  bool ReadAt(uint64_t offset, void* to, size_t length) const;
+
   const Kernel* kernel_;
-  std::string type_;
+  const KernelTypes::Structure* type_;
   uint64_t address_;
+  std::shared_ptr<const std::string> bytes_;  // what Fetch read
 };
 
 }  // namespace stasis

@@ -17,9 +17,12 @@ struct TaskFilter {
 
 // Tables that end in a newline. Text of the guest is made printable.
 std::string TasksText(const SchedulerView& view, const TaskFilter& filter);
+// Every CPU with what waits on it in the order in which the kernel would take it; those on which a
+// task has waited for kWorthTellingNs come first, the longest waiting at the top.
 std::string RunqueuesText(const SchedulerView& view, const TaskFilter& filter);
-std::string ScxText(const SchedulerView& view);
-std::string CgroupsText(const SchedulerView& view);
+// With the tasks that are in no queue first, then the queues by their longest waiting task.
+std::string ScxText(const SchedulerView& view, const TaskFilter& filter = {});
+std::string CgroupsText(const SchedulerView& view, const TaskFilter& filter = {});
 
 // One line about the task that has waited longest, for a summary; empty when none waits for
 // kWorthTelling.

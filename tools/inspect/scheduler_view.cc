@@ -12,7 +12,6 @@ namespace stasis {
 namespace {
 
 constexpr int kMostCpus = 4096;
-constexpr int kMostCgroupDepth = 64;
 
 // include/linux/sched.h
 constexpr uint64_t kInterruptible = 0x1, kUninterruptible = 0x2, kStopped = 0x4, kTraced = 0x8,
@@ -38,38 +37,27 @@ char StateOf(uint64_t state, uint64_t exit_state) {
   return state == 0 ? 'R' : '?';
 }
 
-// "0-3,6" of a bit mask.
-std::string CpuList(const std::vector<uint64_t>& words, int cpus) {
-  std::vector<std::string> ranges;
-  auto is_set = [&](int cpu) {
-    return cpu < cpus && static_cast<size_t>(cpu / 64) < words.size() &&
-           (words[cpu / 64] >> (cpu % 64) & 1) != 0;
-  };
-  for (int cpu = 0; cpu < cpus; ++cpu) {
-    if (!is_set(cpu)) continue;
-    int last = cpu;
-    while (is_set(last + 1)) ++last;
-    ranges.push_back(last == cpu ? absl::StrCat(cpu) : absl::StrCat(cpu, "-", last));
-    cpu = last;
-  }
-  return absl::StrJoin(ranges, ",");
-}
-
 class Reader {
  public:
-  explicit Reader(const Kernel& kernel) : kernel_(kernel) {}
+  explicit Reader(const Kernel& kernel) : kernel_(kernel), cgroups_(&kernel) {}
 
-  SchedulerView Read() {
+  SchedulerView Read(const SchedulerParts& parts) {
     cpus_ = CpuCount();
-    ReadScxState();
+    view_.jiffies = kernel_.Variable({"jiffies", "jiffies_64"}, 8);
+    view_.tick_ns = TickNs();
+    view_.scx = ReadScx(kernel_, cpus_);
     for (int cpu = 0; cpu < cpus_; ++cpu) ReadRunqueue(cpu);
-    ReadTasks();
-    std::stable_sort(view_.tasks.begin(), view_.tasks.end(), [](const TaskView& a, const TaskView& b) {
-      const uint64_t a_waits = a.waiting_ns.value_or(0), b_waits = b.waiting_ns.value_or(0);
-      if (a_waits != b_waits) return a_waits > b_waits;
-      if (a.queued != b.queued) return a.queued;
-      return a.pid < b.pid;
-    });
+    SetIdleTimes();
+    if (parts.queues) ReadQueues();
+    if (parts.tasks) ReadTasks();
+    std::stable_sort(view_.tasks.begin(), view_.tasks.end(),
+                     [](const TaskView& a, const TaskView& b) {
+                       const uint64_t a_waits = a.waiting_ns.value_or(0);
+                       const uint64_t b_waits = b.waiting_ns.value_or(0);
+                       if (a_waits != b_waits) return a_waits > b_waits;
+                       if (a.queued != b.queued) return a.queued;
+                       return a.pid < b.pid;
+                     });
     for (const std::string& field : kernel_.missing()) {
       view_.unavailable.push_back(absl::StrCat(field, ": this kernel has no such field"));
     }
@@ -78,76 +66,54 @@ class Reader {
 
  private:
   int CpuCount() {
-    const auto at = kernel_.symbols().Address("nr_cpu_ids");
-    const auto count = at ? kernel_.memory().Load<uint32_t>(*at) : std::optional<uint32_t>();
     // A constant of the kernel's build where there is one CPU at most.
-    return static_cast<int>(std::clamp<uint32_t>(count.value_or(1), 1, kMostCpus));
+    const auto count = kernel_.Variable({"nr_cpu_ids"}, 4);
+    return static_cast<int>(std::clamp<uint64_t>(count.value_or(1), 1, kMostCpus));
   }
 
-  std::vector<uint64_t> Mask(uint64_t address) const {
-    std::vector<uint64_t> words;
-    for (int i = 0; i < (cpus_ + 63) / 64; ++i) {
-      words.push_back(kernel_.memory().Load<uint64_t>(address + 8 * i).value_or(0));
-    }
-    return words;
+  // By the clock source that counts jiffies (kernel/time/jiffies.c): no variable says it itself.
+  std::optional<uint64_t> TickNs() const {
+    const auto at = kernel_.Address("clocksource_jiffies");
+    if (!at.has_value()) return std::nullopt;
+    const KernelStruct source(&kernel_, "clocksource", *at);
+    if (!source.Has("mult") || !source.Has("shift")) return std::nullopt;
+    const uint64_t tick = source.NumberOr("mult", 0) >> (source.NumberOr("shift", 0) & 31);
+    return tick == 0 ? std::nullopt : std::optional<uint64_t>(tick);
   }
 
-  std::optional<uint64_t> Variable(std::initializer_list<const char*> names, size_t size) const {
-    for (const char* name : names) {
-      const auto address = kernel_.symbols().Address(name);
-      uint64_t value = 0;
-      if (address && kernel_.memory().Read(*address, &value, size)) return value;
-    }
-    return std::nullopt;
-  }
-
-  // kernel/sched/ext.c. 6.12 has one scheduler in variables of its own; since 6.16 it is an object.
-  void ReadScxState() {
-    ScxView& scx = view_.scx;
-    const auto state = Variable({"scx_enable_state_var", "scx_ops_enable_state_var"}, 4);
-    scx.built_in = state.has_value();
-    if (!scx.built_in) return;
-    scx.state = StateName(*state);
-    std::optional<KernelStruct> ops, exit;
-    if (const auto root = Variable({"scx_root"}, 8); root.has_value()) {
-      if (*root == 0) return;
-      const KernelStruct scheduler(&kernel_, "scx_sched", *root);
-      ops = scheduler.Member("ops");
-      exit = scheduler.Pointed("exit_info");
-    } else {
-      if (const auto at = kernel_.symbols().Address("scx_ops")) {
-        ops = KernelStruct(&kernel_, "sched_ext_ops", *at);
-      }
-      const auto info = Variable({"scx_exit_info"}, 8);
-      if (info.value_or(0) != 0) exit = KernelStruct(&kernel_, "scx_exit_info", *info);
-    }
-    if (ops.has_value()) scx.ops = ops->Text("name");
-    if (!exit.has_value()) return;
-    scx.exit_kind = exit->Number("kind");
-    scx.exit_reason = exit->Text("reason");
-    scx.exit_message = exit->Text("msg");
-  }
-
-  std::string StateName(uint64_t state) const {
-    // The order differs from kernel to kernel: by the enumeration's own names.
-    for (const auto& [suffix, name] :
-         {std::pair("ENABLING", "enabling"), std::pair("ENABLED", "enabled"),
-          std::pair("DISABLING", "disabling"), std::pair("DISABLED", "disabled")}) {
-      for (const char* prefix : {"SCX_OPS_", "SCX_"}) {
-        if (kernel_.types().Enumerator(absl::StrCat(prefix, suffix)) ==
-            static_cast<int64_t>(state)) {
-          return name;
-        }
+  // rq->idle_stamp, by the furthest clock: its own stands still while it idles.
+  void SetIdleTimes() {
+    uint64_t now = 0;
+    for (const RunqueueView& rq : view_.runqueues) now = std::max(now, rq.clock_ns);
+    for (RunqueueView& rq : view_.runqueues) {
+      if (!rq.idle || rq.idle_ns.value_or(0) == 0 || *rq.idle_ns > now) {
+        rq.idle_ns.reset();
+      } else {
+        rq.idle_ns = now - *rq.idle_ns;
       }
     }
-    return absl::StrCat(state);
+  }
+
+  void ReadQueues() {
+    RunqueueReader reader(&kernel_, cpus_, &cgroups_, &view_.unavailable);
+    for (RunqueueView& rq : view_.runqueues) {
+      const auto address = kernel_.PerCpu("runqueues", rq.cpu);
+      if (address.has_value()) {
+        rq.queues = reader.Read(rq.cpu, KernelStruct(&kernel_, "rq", *address));
+      }
+    }
+    ReadDispatchQueues(kernel_, cpus_, &view_.scx, &view_.unavailable);
   }
 
   void ReadRunqueue(int cpu) {
     const auto address = kernel_.PerCpu("runqueues", cpu);
-    if (!address.has_value()) return Unavailable("runqueues: not found");
-    const KernelStruct rq(&kernel_, "rq", *address);
     RunqueueView view{.cpu = cpu};
+    if (!address.has_value()) {
+      if (cpu == 0) Unavailable("runqueues: not found");
+      view_.runqueues.push_back(std::move(view));
+      return;
+    }
+    const KernelStruct rq(&kernel_, "rq", *address);
     view.online = rq.NumberOr("online", 0) != 0;
     view.clock_ns = rq.NumberOr("clock", 0);
     view.running = rq.NumberOr("nr_running", 0);
@@ -157,15 +123,15 @@ class Reader {
     view.deadline = rq.Number("dl.dl_nr_running");
     if (view_.scx.built_in) {
       view.ext = rq.Number("scx.nr_running");
-      const auto flags = rq.Number("scx.flags");
-      const auto bit = kernel_.types().Enumerator("SCX_RQ_BYPASSING");
-      if (flags && bit) view.bypassing = (*flags & static_cast<uint64_t>(*bit)) != 0;
+      view.bypassing = IsBypassing(kernel_, cpu, rq);
     }
     view.switches = rq.NumberOr("nr_switches", 0);
     if (const auto current = rq.Pointed("curr")) {
       view.current_pid = static_cast<int>(current->NumberOr("pid", 0));
       view.current_comm = current->Text("comm");
+      if (rq.Has("idle")) view.idle = current->address() == rq.NumberOr("idle", 0);
     }
+    if (rq.Has("idle_stamp")) view.idle_ns = rq.Number("idle_stamp");  // see SetIdleTimes
     if (const auto tick = kernel_.PerCpu("tick_cpu_sched", cpu)) {
       const KernelStruct tick_sched(&kernel_, "tick_sched", *tick);
       if (tick_sched.Has("tick_stopped")) {  // a bit of its own before 6.9
@@ -173,6 +139,10 @@ class Reader {
       } else if (const auto flags = tick_sched.Number("flags")) {
         constexpr uint64_t kTickStopped = uint64_t{1} << 1;  // TS_FLAG_STOPPED
         view.tick_stopped = (*flags & kTickStopped) != 0;
+      }
+      if (tick_sched.Has("last_tick_jiffies") && view_.jiffies.has_value()) {
+        const uint64_t last = tick_sched.NumberOr("last_tick_jiffies", 0);
+        if (last != 0 && *view_.jiffies >= last) view.tick_behind_jiffies = *view_.jiffies - last;
       }
     }
     view_.runqueues.push_back(std::move(view));
@@ -214,7 +184,9 @@ class Reader {
       Unavailable(absl::StrCat("tasks: cut after ", kMostViewedTasks));
       return false;
     }
-    view_.tasks.push_back(ReadTask(KernelStruct(&kernel_, "task_struct", address)));
+    KernelStruct task(&kernel_, "task_struct", address);
+    task.Fetch();
+    view_.tasks.push_back(ReadTask(task));
     return true;
   }
 
@@ -234,8 +206,12 @@ class Reader {
     view.policy = PolicyName(task.NumberOr("policy", 0));
     view.nice = static_cast<int>(task.NumberOr("static_prio", kNice0Priority)) - kNice0Priority;
     view.rt_priority = static_cast<int>(task.NumberOr("rt_priority", 0));
-    if (const auto mask = task.Number("cpus_ptr")) view.cpus_allowed = CpuList(Mask(*mask), cpus_);
-    view.cgroup = CgroupOf(task);
+    if (const auto at = task.Number("cpus_ptr")) {
+      const auto mask = ReadCpuMask(kernel_.memory(), *at, cpus_);
+      if (mask.has_value()) view.cpus_allowed = CpuList(*mask, cpus_);
+    }
+    const auto set = task.Pointed("cgroups");
+    view.cgroup = cgroups_.Of(set ? set->NumberOr("dfl_cgrp", 0) : 0);
     view.vruntime_ns = task.Number("se.vruntime");
     view.run_ns = task.Number("se.sum_exec_runtime");
     if (task.Has("se.deadline")) view.deadline_ns = task.Number("se.deadline");
@@ -256,7 +232,7 @@ class Reader {
     const auto flags = task.Number("scx.flags");
     if (!queued || !flags || (*flags & static_cast<uint64_t>(*queued)) == 0) return;
     if (const auto since = task.Number("scx.runnable_at")) {
-      const auto now = Variable({"jiffies", "jiffies_64"}, 8);
+      const auto now = view_.jiffies;
       if (now && *now >= *since && !view->on_cpu) view->queue_waiting_jiffies = *now - *since;
     }
     if (view->on_cpu) return;
@@ -266,41 +242,19 @@ class Reader {
       view->queue = "none";
       return;
     }
-    constexpr uint64_t kBuiltIn = uint64_t{1} << 63;  // SCX_DSQ_FLAG_BUILTIN
-    constexpr uint64_t kLocal = kBuiltIn | 2, kGlobal = kBuiltIn | 1, kLocalOn = kBuiltIn >> 1;
-    const uint64_t id = dsq->NumberOr("id", 0);
-    view->queue = id == kGlobal                              ? "global"
-                  : id == kLocal || (id & kLocalOn) != 0 ? "local"
-                                                             : absl::StrFormat("%#x", id);
+    view->queue = DispatchQueueName(dsq->NumberOr("id", 0));
   }
 
   uint64_t ClockOf(int cpu) const {
-    for (const RunqueueView& runqueue : view_.runqueues) {
-      if (runqueue.cpu == cpu) return runqueue.clock_ns;
-    }
-    return 0;
-  }
-
-  // As /proc/PID/cgroup has it for the default hierarchy.
-  std::string CgroupOf(const KernelStruct& task) const {
-    const auto set = task.Pointed("cgroups");
-    const auto cgroup = set ? set->Pointed("dfl_cgrp") : std::nullopt;
-    auto node = cgroup ? cgroup->Pointed("kn") : std::nullopt;
-    std::vector<std::string> names;
-    for (int depth = 0; node.has_value() && depth < kMostCgroupDepth; ++depth) {
-      const auto parent = node->Pointed({"__parent", "parent"});
-      if (!parent.has_value()) break;  // the root has no name of its own
-      names.push_back(node->Text("name"));
-      node = parent;
-    }
-    std::reverse(names.begin(), names.end());
-    return absl::StrCat("/", absl::StrJoin(names, "/"));
+    const auto index = static_cast<size_t>(cpu);
+    return cpu >= 0 && index < view_.runqueues.size() ? view_.runqueues[index].clock_ns : 0;
   }
 
   void Unavailable(std::string what) { view_.unavailable.push_back(std::move(what)); }
 
   const Kernel& kernel_;
   int cpus_ = 1;
+  CgroupPaths cgroups_;
   SchedulerView view_;
   std::unordered_set<uint64_t> seen_;
 };
@@ -312,7 +266,9 @@ void Put(nlohmann::json* object, const char* key, const std::optional<T>& value)
 
 }  // namespace
 
-SchedulerView ReadScheduler(const Kernel& kernel) { return Reader(kernel).Read(); }
+SchedulerView ReadScheduler(const Kernel& kernel, const SchedulerParts& parts) {
+  return Reader(kernel).Read(parts);
+}
 
 nlohmann::json ToJson(const SchedulerView& view) {
   using nlohmann::json;
@@ -328,8 +284,12 @@ nlohmann::json ToJson(const SchedulerView& view) {
     Put(&object, "rt", rq.rt);
     Put(&object, "deadline", rq.deadline);
     Put(&object, "ext", rq.ext);
+    object["idle"] = rq.idle;
+    Put(&object, "idle_ns", rq.idle_ns);
     Put(&object, "tick_stopped", rq.tick_stopped);
+    Put(&object, "tick_behind_jiffies", rq.tick_behind_jiffies);
     Put(&object, "bypassing", rq.bypassing);
+    PutQueues(rq.queues, &object);
     runqueues.push_back(std::move(object));
   }
   json tasks = json::array();
@@ -357,19 +317,14 @@ nlohmann::json ToJson(const SchedulerView& view) {
     Put(&object, "queue_waiting_jiffies", task.queue_waiting_jiffies);
     tasks.push_back(std::move(object));
   }
-  json scx = {{"built_in", view.scx.built_in}};
-  if (view.scx.built_in) {
-    scx["state"] = view.scx.state;
-    scx["ops"] = view.scx.ops;
-    Put(&scx, "exit_kind", view.scx.exit_kind);
-    scx["exit_reason"] = view.scx.exit_reason;
-    scx["exit_message"] = view.scx.exit_message;
-  }
-  return {{"format", "stasis.scheduler/1"},
-          {"runqueues", std::move(runqueues)},
-          {"tasks", std::move(tasks)},
-          {"sched_ext", std::move(scx)},
-          {"unavailable", view.unavailable}};
+  json object = {{"format", "stasis.scheduler/1"},
+                 {"runqueues", std::move(runqueues)},
+                 {"tasks", std::move(tasks)},
+                 {"sched_ext", ToJson(view.scx)},
+                 {"unavailable", view.unavailable}};
+  Put(&object, "jiffies", view.jiffies);
+  Put(&object, "tick_ns", view.tick_ns);
+  return object;
 }
 
 }  // namespace stasis

@@ -10,6 +10,8 @@
 
 #include "nlohmann/json.hpp"
 #include "tools/inspect/kernel.h"
+#include "tools/inspect/runqueue_view.h"
+#include "tools/inspect/scx_view.h"
 
 namespace stasis {
 
@@ -52,32 +54,36 @@ struct RunqueueView {
   uint64_t switches = 0;
   int current_pid = 0;
   std::string current_comm;
+  bool idle = false;  // runs its idle task
+  std::optional<uint64_t> idle_ns;  // since when, by the furthest of all runqueue clocks
   std::optional<bool> tick_stopped;
-  std::optional<uint64_t> bypassing;  // sched_ext has fallen back to the kernel's own order
-};
-
-struct ScxView {
-  bool built_in = false;  // the kernel has sched_ext
-  std::string state;      // "disabled", "enabling", "enabled", "disabling"
-  std::string ops;        // name of the scheduler that is, or was last, loaded
-  std::optional<uint64_t> exit_kind;
-  std::string exit_reason;
-  std::string exit_message;
+  // How long ago its tick last came; of one that is not stopped it is 0 or 1 (7: not known).
+  std::optional<uint64_t> tick_behind_jiffies;
+  std::optional<bool> bypassing;  // sched_ext has fallen back to the kernel's own order
+  RunqueueQueues queues;
 };
 
 struct SchedulerView {
   std::vector<RunqueueView> runqueues;
   std::vector<TaskView> tasks;  // the longest waiting first, then the running, then the rest by pid
   ScxView scx;
+  std::optional<uint64_t> jiffies;
+  std::optional<uint64_t> tick_ns;  // one jiffy
   std::vector<std::string> unavailable;  // what this kernel does not have, or what was cut
 };
 
 // Most tasks that are read; the kernel's default for pid_max.
 inline constexpr size_t kMostViewedTasks = 32768;
 
+// What of it is read. A look that is taken often can do without the rest.
+struct SchedulerParts {
+  bool tasks = true;
+  bool queues = true;  // RunqueueView::queues and ScxView::queues
+};
+
 // The guest stands still, or what is read may be torn. Never fails: lists that lead in circles or
 // nowhere end, and that is said.
-SchedulerView ReadScheduler(const Kernel& kernel);
+SchedulerView ReadScheduler(const Kernel& kernel, const SchedulerParts& parts = {});
 
 // The member `scheduler` of a dump (docs/dump-format.md).
 nlohmann::json ToJson(const SchedulerView& view);

@@ -1,5 +1,9 @@
 #include "tools/inspect/scheduler_view.h"
 
+#include <bpf/btf.h>
+
+#include <cstring>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tools/inspect/scheduler_text.h"
@@ -156,6 +160,61 @@ TEST_F(SchedulerViewTest, KernelWithoutTypesSaysWhatItLacks) {
 
   EXPECT_TRUE(absl::IsNotFound(Kernel::Open(&bare).status()));
   EXPECT_THAT(text, HasSubstr("kallsyms_names"));
+}
+
+TEST_F(SchedulerViewTest, KernelWithoutBtfIsToldApartFromOneWhoseBtfIsNonsense) {
+  FakeKernel without(1), nonsense(1), cut(1);
+  without.Finish();
+  without.ForgetSymbol("__start_BTF");
+  nonsense.Finish();
+  memset(&nonsense.bytes()[nonsense.SymbolAt("__start_BTF")], 0x5a, 64);
+  cut.Finish();
+  cut.bytes().resize(cut.SymbolAt("__start_BTF") + 100);
+
+  EXPECT_TRUE(absl::IsNotFound(Kernel::Open(&without).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Kernel::Open(&nonsense).status()));
+  EXPECT_FALSE(Kernel::Open(&cut).ok());
+}
+
+TEST(SchedulerViewBoundsTest, TasksBeyondTheBoundAreCutAndThatIsSaid) {
+  FakeKernel kernel(1, {.memory_bytes = 64 << 20});
+  for (size_t i = 1; i <= kMostViewedTasks; ++i) kernel.AddTask(static_cast<int>(i), "one of many");
+  kernel.Finish();
+  const auto opened = Kernel::Open(&kernel);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+
+  const SchedulerView view = ReadScheduler(**opened);
+
+  EXPECT_EQ(view.tasks.size(), kMostViewedTasks);
+  EXPECT_THAT(view.unavailable, Contains(HasSubstr("tasks: cut after 32768")));
+}
+
+TEST_F(SchedulerViewTest, PartsThatAreNotAskedForAreNotRead) {
+  kernel_.AddTask(70, "task");
+  kernel_.Finish();
+  const auto opened = Kernel::Open(&kernel_);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+
+  const SchedulerView view = ReadScheduler(**opened, {.tasks = false, .queues = false});
+
+  EXPECT_EQ(view.runqueues.size(), 2u);
+  EXPECT_THAT(view.tasks, IsEmpty());
+}
+
+TEST(KernelTypesTest, UnnamedMembersWithoutEndAreGivenUp) {
+  // A union of two unnamed members, each of the same union: a look into it would never end.
+  btf* types = btf__new_empty();
+  btf__add_union(types, "endless", 8);
+  btf__add_field(types, "", 1, 0, 0);
+  btf__add_field(types, "", 1, 0, 0);
+  uint32_t size = 0;
+  const void* bytes = btf__raw_data(types, &size);
+
+  const auto parsed = KernelTypes::Parse({static_cast<const char*>(bytes), size});
+
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->Find("endless", "field"), std::nullopt);
+  btf__free(types);
 }
 
 TEST(KernelTypesTest, BytesThatAreNoBtfAreRefused) {

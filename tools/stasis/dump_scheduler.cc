@@ -42,19 +42,16 @@ absl::StatusOr<SchedulerView> ViewOf(const Options& options) {
 
 using Text = std::string (*)(const SchedulerView&, const TaskFilter&);
 
-void Add(CLI::App* dump, Invocation* invocation, const char* name, const char* help, Text text,
-         bool with_filter) {
+void Add(CLI::App* dump, Invocation* invocation, const char* name, const char* help, Text text) {
   auto options = std::make_shared<Options>();
   CLI::App* command = dump->add_subcommand(name, help);
   command->add_option("file", options->path, "The dump")->required();
   command->add_option("--vmlinux", options->vmlinux,
                       "Symbols from this file, for a kernel that carries none itself");
   command->add_flag("--json", options->json, "The whole view as JSON");
-  if (with_filter) {
-    command->add_option("--cpu", options->filter.cpu, "Of this CPU");
-    command->add_option("--state", options->filter.states, "In one of these states: RD");
-    command->add_option("--cgroup", options->filter.cgroup, "In this cgroup and below: /left");
-  }
+  command->add_option("--cpu", options->filter.cpu, "Of this CPU");
+  command->add_option("--state", options->filter.states, "In one of these states: RD");
+  command->add_option("--cgroup", options->filter.cgroup, "In this cgroup and below: /left");
   command->callback([=] {
     invocation->action = [=] {
       absl::StatusOr<SchedulerView> view = ViewOf(*options);
@@ -72,15 +69,12 @@ void Add(CLI::App* dump, Invocation* invocation, const char* name, const char* h
 }  // namespace
 
 void AddDumpSchedulerCommands(CLI::App* dump, Invocation* invocation) {
-  Add(dump, invocation, "tasks", "Every task, the longest waiting first", &TasksText, true);
-  Add(dump, invocation, "runqueues", "The runqueue of every CPU and who waits on it",
-      &RunqueuesText, true);
-  Add(
-      dump, invocation, "scx", "sched_ext: its state, the scheduler, the queues",
-      [](const SchedulerView& view, const TaskFilter&) { return ScxText(view); }, false);
-  Add(
-      dump, invocation, "cgroups", "Tasks, run time and waits by cgroup",
-      [](const SchedulerView& view, const TaskFilter&) { return CgroupsText(view); }, false);
+  Add(dump, invocation, "tasks", "Every task, the longest waiting first", &TasksText);
+  Add(dump, invocation, "runqueues", "The runqueue of every CPU and who waits on it, in order",
+      &RunqueuesText);
+  Add(dump, invocation, "scx", "sched_ext: its state, the scheduler, the queues with their tasks",
+      &ScxText);
+  Add(dump, invocation, "cgroups", "Tasks, run time and waits by cgroup", &CgroupsText);
 }
 
 }  // namespace stasis

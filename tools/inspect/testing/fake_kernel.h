@@ -28,11 +28,11 @@ class FakeTypes {
     ids_["u64"] = btf__add_int(btf_, "long unsigned int", 8, 0);
     ids_["char"] = btf__add_int(btf_, "char", 1, BTF_INT_CHAR);
     ids_["name"] = btf__add_array(btf_, ids_["u32"], ids_["char"], 16);
-    sizes_ = {{"u32", 4}, {"i32", 4}, {"u64", 8}, {"name", 16}};
+    sizes_ = {{"u32", 4}, {"i32", 4}, {"u64", 8}, {"char", 1}, {"name", 16}};
   }
   ~FakeTypes() { btf__free(btf_); }
 
-  // Fields: name and type. "*rq" points to a structure, which may come later.
+  // Fields: name and type. "*rq" points to a structure, which may come later; "rq[4]" is an array.
   void Add(const std::string& name, const std::vector<std::pair<std::string, std::string>>& fields) {
     uint64_t offset = 0;
     std::vector<int> ids;
@@ -54,7 +54,12 @@ class FakeTypes {
     btf__add_enum_value(btf_, name.c_str(), value);
   }
 
-  uint64_t Size(const std::string& type) const { return type[0] == '*' ? 8 : sizes_.at(type); }
+  uint64_t Size(const std::string& type) const {
+    if (type[0] == '*') return 8;
+    const size_t bracket = type.find('[');
+    if (bracket == std::string::npos) return sizes_.at(type);
+    return Size(type.substr(0, bracket)) * std::stoul(type.substr(bracket + 1));
+  }
   // Of "se.vruntime" in "task_struct".
   uint64_t Offset(const std::string& type, const std::string& path) const {
     const size_t dot = path.find('.');
@@ -71,6 +76,10 @@ class FakeTypes {
 
  private:
   int Id(const std::string& type) {
+    if (const size_t bracket = type.find('['); bracket != std::string::npos) {
+      return btf__add_array(btf_, ids_.at("u32"), Id(type.substr(0, bracket)),
+                            static_cast<uint32_t>(std::stoul(type.substr(bracket + 1))));
+    }
     if (type[0] != '*') return ids_.at(type);
     const std::string target = type.substr(1);
     if (target == "char" || ids_.count(target) != 0) return btf__add_ptr(btf_, ids_.at(target));
@@ -84,10 +93,19 @@ class FakeTypes {
   std::map<std::string, std::map<std::string, std::string>> types_;
 };
 
+// Which kernel it resembles, where they differ.
+struct FakeRelease {
+  bool eevdf = false;          // virtual deadlines (6.6)
+  bool scx_object = false;     // sched_ext's scheduler is an object (7.0), not a set of variables
+  uint64_t task_padding = 0;   // bytes more in a task_struct
+  uint64_t memory_bytes = 1 << 20;
+};
+
 class FakeKernel : public MemoryImage {
  public:
-  explicit FakeKernel(int cpus) : memory_(0x100000, '\0') {
-    DefineTypes();
+  explicit FakeKernel(int cpus, const FakeRelease& release = {})
+      : memory_(release.memory_bytes, '\0') {
+    DefineTypes(release);
     symbols_ = {{"_stext", kText}, {"_etext", kText + 0x100}, {"_end", memory_.size() - 1}};
     Symbol("nr_cpu_ids", Allocate(8));
     Store<uint32_t>(symbols_["nr_cpu_ids"], cpus);
@@ -97,6 +115,7 @@ class FakeKernel : public MemoryImage {
     for (int cpu = 0; cpu < cpus; ++cpu) {
       Store<uint64_t>(symbols_["__per_cpu_offset"] + 8 * cpu, types.Size("rq") * cpu);
       Set("rq", Runqueue(cpu), "online", 1);
+      SetList(Runqueue(cpu) + types.Offset("rq", "scx.local_dsq.list"), {});
     }
     root_ = Allocate(types.Size("kernfs_node"));
     init_ = AddTask(0, "swapper/0");
@@ -121,6 +140,11 @@ class FakeKernel : public MemoryImage {
   }
   void Symbol(const std::string& name, uint64_t physical) { symbols_[name] = physical; }
   uint64_t SymbolAt(const std::string& name) const { return symbols_.at(name); }
+  // Of a finished kernel: its name is another.
+  void ForgetSymbol(const std::string& name) {
+    const size_t at = memory_.rfind("D" + name);
+    if (at != std::string::npos) memory_[at + 1] = '?';
+  }
   uint64_t Runqueue(int cpu) const { return symbols_.at("runqueues") + types.Size("rq") * cpu; }
   uint64_t init() const { return init_; }
 
@@ -156,6 +180,79 @@ class FakeKernel : public MemoryImage {
     Set("cgroup", cgroup, "kn", V(node));
     Set("css_set", set, "dfl_cgrp", V(cgroup));
     Set("task_struct", task, "cgroups", V(set));
+  }
+
+  // A red-black tree of nodes, the leftmost first, below the rb_root at `root`.
+  void SetTree(uint64_t root, const std::vector<uint64_t>& nodes) {
+    Store<uint64_t>(root, Subtree(nodes, 0, nodes.size()));
+  }
+  // A list of nodes behind the list_head at `head`.
+  void SetList(uint64_t head, const std::vector<uint64_t>& nodes) {
+    uint64_t at = head;
+    for (const uint64_t node : nodes) {
+      Set("list_head", at, "next", V(node));
+      at = node;
+    }
+    Set("list_head", at, "next", V(head));
+  }
+  // The tasks wait in the tree of the cfs_rq at `queue` in this order.
+  void SetFairQueue(uint64_t queue, const std::vector<uint64_t>& entities) {
+    std::vector<uint64_t> nodes;
+    for (const uint64_t entity : entities) {
+      nodes.push_back(entity + types.Offset("sched_entity", "run_node"));
+    }
+    SetTree(queue + types.Offset("cfs_rq", "tasks_timeline.rb_root"), nodes);
+  }
+  uint64_t FairQueue(int cpu) const { return Runqueue(cpu) + types.Offset("rq", "cfs"); }
+  uint64_t Entity(uint64_t task) const { return task + types.Offset("task_struct", "se"); }
+  // A task group of a cgroup, and its queue on one CPU. The entity of the group is returned.
+  uint64_t AddGroup(const std::string& cgroup, const std::vector<uint64_t>& entities) {
+    const uint64_t group = Allocate(types.Size("task_group"));
+    const uint64_t at = Allocate(types.Size("cgroup"));
+    const uint64_t queue = Allocate(types.Size("cfs_rq"));
+    const uint64_t entity = Allocate(types.Size("sched_entity"));
+    Set("cgroup", at, "kn", V(AddCgroup(cgroup, root_)));
+    Set("task_group", group, "css.cgroup", V(at));
+    Set("cfs_rq", queue, "tg", V(group));
+    Set("cfs_rq", queue, "h_nr_running", entities.size());
+    SetFairQueue(queue, entities);
+    Set("sched_entity", entity, "my_q", V(queue));
+    return entity;
+  }
+  uint64_t GroupQueue(uint64_t entity) const {
+    return Get(entity + types.Offset("sched_entity", "my_q")) - V(0);
+  }
+  // A dispatch queue with tasks in order.
+  uint64_t AddDispatchQueue(uint64_t id, const std::vector<uint64_t>& tasks) {
+    const uint64_t queue = Allocate(types.Size("scx_dispatch_q"));
+    SetDispatchQueue(queue, id, tasks);
+    return queue;
+  }
+  void SetDispatchQueue(uint64_t queue, uint64_t id, const std::vector<uint64_t>& tasks) {
+    std::vector<uint64_t> nodes;
+    for (const uint64_t task : tasks) {
+      nodes.push_back(task + types.Offset("task_struct", "scx.dsq_list.node"));
+      Set("task_struct", task, "scx.dsq", V(queue));
+    }
+    SetList(queue + types.Offset("scx_dispatch_q", "list"), nodes);
+    Set("scx_dispatch_q", queue, "nr", tasks.size());
+    Set("scx_dispatch_q", queue, "id", id);
+  }
+  // A hash table of the queues: one chain in one of four buckets.
+  void SetHashTable(uint64_t table, const std::vector<uint64_t>& queues) {
+    const uint64_t buckets = Allocate(types.Size("bucket_table") + 4 * 8);
+    Set("bucket_table", buckets, "size", 4);
+    const uint64_t first = buckets + types.Offset("bucket_table", "buckets");
+    Store<uint64_t>(first, 0);  // never used
+    uint64_t at = first + 8;
+    for (const uint64_t queue : queues) {
+      const uint64_t node = queue + types.Offset("scx_dispatch_q", "hash_node");
+      Store<uint64_t>(at, V(node));
+      at = node;
+    }
+    // The end of a chain is odd; so is a bucket whose lock is held.
+    Store<uint64_t>(at, at == first + 8 ? 1 : V(first + 8) | 1);
+    Set("rhashtable", table, "tbl", V(buckets));
   }
 
   // Writes symbols and types: nothing is added behind it.
@@ -198,14 +295,78 @@ class FakeKernel : public MemoryImage {
   }
   absl::string_view vmcoreinfo() const override { return vmcoreinfo_; }
 
+  uint64_t Get(uint64_t physical) const {
+    uint64_t value = 0;
+    memcpy(&value, memory_.data() + physical, sizeof(value));
+    return value;
+  }
+  // All of memory, which a test may change as a hostile guest does.
+  std::string& bytes() { return memory_; }
+
   FakeTypes types;
 
  private:
   static constexpr uint64_t kText = 0x1000;
 
-  void DefineTypes() {
+  uint64_t Subtree(const std::vector<uint64_t>& nodes, size_t from, size_t to) {
+    if (from >= to) return 0;
+    const size_t middle = (from + to) / 2;
+    Set("rb_node", nodes[middle], "rb_left", Subtree(nodes, from, middle));
+    Set("rb_node", nodes[middle], "rb_right", Subtree(nodes, middle + 1, to));
+    return V(nodes[middle]);
+  }
+
+  void DefineScxTypes(const FakeRelease& release) {
+    types.Add("rhash_head", {{"next", "*rhash_head"}});
+    types.Add("bucket_table", {{"size", "u32"}, {"nest", "u32"}, {"future_tbl", "*bucket_table"},
+                               {"buckets", "u64[0]"}});
+    types.Add("rhashtable", {{"tbl", "*bucket_table"}});
+    types.Add("scx_dispatch_q",
+              {{"list", "list_head"}, {"nr", "u32"}, {"id", "u64"}, {"hash_node", "rhash_head"}});
+    types.Add("scx_dsq_list_node", {{"node", "list_head"}, {"flags", "u32"}});
+    types.Add("sched_ext_entity",
+              {{"dsq", "*scx_dispatch_q"}, {"dsq_list", "scx_dsq_list_node"}, {"dsq_flags", "u32"},
+               {"flags", "u32"}, {"runnable_at", "u64"}, {"dsq_vtime", "u64"}});
+    types.Add("scx_rq", {{"local_dsq", "scx_dispatch_q"}, {"nr_running", "u32"}, {"flags", "u32"}});
+    types.Add("sched_ext_ops", {{"name", "name"}});
+    types.Add("scx_exit_info", {{"kind", "u32"}, {"reason", "*char"}, {"msg", "*char"}});
+    types.AddEnum("SCX_TASK_QUEUED", 1);
+    if (!release.scx_object) {
+      types.AddEnum("SCX_OPS_ENABLED", 2);
+      types.AddEnum("SCX_OPS_DISABLED", 4);
+      types.AddEnum("SCX_RQ_BYPASSING", 16);
+      return;
+    }
+    types.AddEnum("SCX_ENABLED", 1);
+    types.AddEnum("SCX_DISABLED", 3);
+    types.AddEnum("SCX_SCHED_PCPU_BYPASSING", 1);
+    types.Add("scx_event_stats", {{"SCX_EV_ONE", "u64"}, {"SCX_EV_TWO", "u64"}});
+    types.Add("scx_sched_pcpu", {{"flags", "u64"}, {"event_stats", "scx_event_stats"},
+                                 {"bypass_dsq", "scx_dispatch_q"}});
+    types.Add("scx_sched_pnode", {{"global_dsq", "scx_dispatch_q"}});
+    types.Add("scx_sched",
+              {{"ops", "sched_ext_ops"}, {"dsq_hash", "rhashtable"}, {"pnode", "u64"},
+               {"pcpu", "*scx_sched_pcpu"}, {"bypass_depth", "i32"}, {"all", "list_head"},
+               {"watchdog_timeout", "u64"}, {"exit_info", "*scx_exit_info"}});
+  }
+
+  void DefineTypes(const FakeRelease& release) {
     types.Add("list_head", {{"next", "*list_head"}});
-    types.Add("sched_entity", {{"vruntime", "u64"}, {"sum_exec_runtime", "u64"}});
+    types.Add("rb_node", {{"rb_right", "*rb_node"}, {"rb_left", "*rb_node"}});
+    types.Add("rb_root", {{"rb_node", "*rb_node"}});
+    types.Add("rb_root_cached", {{"rb_root", "rb_root"}});
+    types.Add("load_weight", {{"weight", "u64"}});
+    std::vector<std::pair<std::string, std::string>> entity = {
+        {"load", "load_weight"}, {"run_node", "rb_node"}, {"on_rq", "u32"},
+        {"vruntime", "u64"}, {"sum_exec_runtime", "u64"}, {"my_q", "*cfs_rq"}};
+    if (release.eevdf) {
+      entity.insert(entity.end(), {{"deadline", "u64"}, {"slice", "u64"}, {"sched_delayed", "u32"}});
+    }
+    types.Add("sched_entity", entity);
+    types.Add("sched_rt_entity", {{"run_list", "list_head"}});
+    types.Add("sched_dl_entity", {{"rb_node", "rb_node"}, {"runtime", "u64"}, {"deadline", "u64"},
+                                  {"dl_throttled", "u32"}, {"dl_server", "u32"}});
+    DefineScxTypes(release);
     types.Add("sched_info", {{"run_delay", "u64"}, {"last_queued", "u64"}});
     types.Add("thread_info", {{"cpu", "u32"}});
     types.Add("signal_struct", {{"thread_head", "list_head"}});
@@ -218,15 +379,28 @@ class FakeKernel : public MemoryImage {
                {"on_rq", "i32"},           {"pid", "i32"},         {"tgid", "i32"},
                {"static_prio", "i32"},     {"rt_priority", "u32"}, {"policy", "u32"},
                {"thread_info", "thread_info"}, {"se", "sched_entity"}, {"sched_info", "sched_info"},
+               {"rt", "sched_rt_entity"},  {"dl", "sched_dl_entity"}, {"scx", "sched_ext_entity"},
                {"tasks", "list_head"},     {"thread_node", "list_head"},
                {"signal", "*signal_struct"}, {"cpus_ptr", "*cpumask"}, {"comm", "name"},
-               {"cgroups", "*css_set"}});
-    types.Add("cfs_rq", {{"h_nr_running", "u32"}});
-    types.Add("rt_rq", {{"rt_nr_running", "u32"}});
-    types.Add("dl_rq", {{"dl_nr_running", "u32"}});
+               {"cgroups", "*css_set"},
+               {"padding", absl::StrFormat("char[%d]", release.task_padding)}});
+    types.Add("cgroup_subsys_state", {{"cgroup", "*cgroup"}});
+    types.Add("cfs_bandwidth", {{"quota", "u64"}});
+    types.Add("task_group", {{"css", "cgroup_subsys_state"}, {"cfs_rq", "u64"},
+                             {"list", "list_head"}, {"cfs_bandwidth", "cfs_bandwidth"}});
+    types.Add("cfs_rq", {{"h_nr_running", "u32"}, {"tasks_timeline", "rb_root_cached"},
+                         {"curr", "*sched_entity"}, {"tg", "*task_group"}, {"throttled", "u32"},
+                         {"throttle_count", "u32"}});
+    types.Add("rt_prio_array", {{"bitmap", "u64[2]"}, {"queue", "list_head[100]"}});
+    types.Add("rt_rq", {{"active", "rt_prio_array"}, {"rt_nr_running", "u32"}});
+    types.Add("dl_rq", {{"root", "rb_root_cached"}, {"dl_nr_running", "u32"}});
+    types.Add("sched_domain", {{"parent", "*sched_domain"}, {"flags", "u32"}, {"level", "u32"},
+                               {"name", "*char"}, {"span_weight", "u32"}, {"span", "u64[0]"}});
     types.Add("rq", {{"online", "i32"}, {"clock", "u64"}, {"nr_running", "u32"},
                      {"nr_switches", "u64"}, {"cfs", "cfs_rq"}, {"rt", "rt_rq"}, {"dl", "dl_rq"},
-                     {"curr", "*task_struct"}});
+                     {"scx", "scx_rq"}, {"curr", "*task_struct"}, {"idle", "*task_struct"},
+                     {"idle_stamp", "u64"}, {"sd", "*sched_domain"},
+                     {"fair_server", "sched_dl_entity"}});
   }
 
   uint64_t AddThread(int pid, int tgid, const std::string& name, uint64_t signal) {
