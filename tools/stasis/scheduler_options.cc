@@ -1,5 +1,6 @@
 #include "tools/stasis/scheduler_options.h"
 
+#include <algorithm>
 #include <string.h>
 
 #include <CLI/CLI.hpp>
@@ -83,7 +84,10 @@ std::optional<Finding> TakeScheduler(const SchedulerOptions& options, Scenario* 
                                 *should_fail, ")"),
                    "run it without --scheduler none"};
   }
-  request->required_config.push_back("SCHED_CLASS_EXT");
+  constexpr char kClass[] = "SCHED_CLASS_EXT";
+  std::vector<std::string>& needed = request->required_config;
+  // The scenario may ask for it itself.
+  if (std::find(needed.begin(), needed.end(), kClass) == needed.end()) needed.push_back(kClass);
   request->schedulers.clear();
   for (const SchedulerSpec* spec : SchedulersOf(scenario)) {
     request->schedulers.push_back(*spec);
