@@ -349,7 +349,9 @@ void Detectors::JudgeTasks(const Sample& sample, std::vector<MonitorEvent>* even
   }
   MonitorFinding finding = TaskFinding(*longest, sample, limit_of_longest);
   if (finding.excused > finding.lasted * kHostShare) finding.severity = Severity::kNote;
-  if (beyond > 1) absl::StrAppend(&finding.text, "; ", beyond - 1, " more tasks have waited as long");
+  if (beyond > 1) absl::StrAppend(&finding.text, "; ", beyond - 1,
+                                  beyond == 2 ? " more task has" : " more tasks have",
+                                  " waited as long");
   Keep(finding, events);
 }
 

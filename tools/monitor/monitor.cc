@@ -83,9 +83,9 @@ void Monitor::Stop() {
   if (!thread_.joinable()) return;
   stop_.store(true, std::memory_order_relaxed);
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     wanted_to_stop_ = true;
-    wake_.SignalAll();
+    wake_.notify_all();
   }
   thread_.join();
   for (VcpuThread& vcpu : vcpus_) {
@@ -95,11 +95,11 @@ void Monitor::Stop() {
 }
 
 bool Monitor::SleepUntil(absl::Time when) {
-  absl::MutexLock lock(&mutex_);
+  std::unique_lock<std::mutex> lock(mutex_);
   while (!wanted_to_stop_) {
     const absl::Duration left = when - MonotonicNow();
     if (left <= absl::ZeroDuration()) return false;
-    wake_.WaitWithTimeout(&mutex_, left);
+    wake_.wait_for(lock, absl::ToChronoNanoseconds(left));
   }
   return true;
 }
@@ -110,7 +110,7 @@ void Monitor::Run(std::optional<dump::VmcoreInfoHint> hint) {
   const absl::Status opened =
       SleepUntil(MonotonicNow() + settings_.delay) ? absl::CancelledError() : Open(hint);
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     opening_cpu_ = ThreadCpu();
     if (!opened.ok() && !wanted_to_stop_) unavailable_ = std::string(opened.message());
   }
@@ -171,7 +171,7 @@ void Monitor::Look() {
   Sample sample = sampler_->Read();
   sample.time = MonotonicNow();
   if (freezes % 2 != 0 || freezes_.load(std::memory_order_acquire) != freezes) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     ++dropped_frozen_;
     return;
   }
@@ -194,7 +194,7 @@ void Monitor::Look() {
   std::vector<Detectors::Wait> waits = detectors_.Waits();
   waits.resize(std::min(waits.size(), kMostWaitsShown));
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (samples_++ == 0) first_sample_ = sample.time;
     last_sample_ = sample.time;
     torn_walks_ += sample.tasks_torn;
@@ -216,7 +216,7 @@ void Monitor::Look() {
     next_publishing_ = sample.time + kLivePeriod;
     const absl::Duration before = ThreadCpu();
     Publish(sample);
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     publishing_cpu_ += ThreadCpu() - before;
   }
 }
@@ -235,7 +235,7 @@ void Monitor::Publish(const Sample& sample) {
   view["state"] = "running";
   view["sequence"] = ++publishings_;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     view["monitor"] = CostJson();
     json findings = json::array();
     for (const MonitorFinding& finding : findings_) findings.push_back(finding.text);
@@ -270,7 +270,7 @@ json Monitor::CostJson() const {
 }
 
 json Monitor::ToJson(const std::function<uint64_t(absl::Time)>& guest_ns) const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   json object = CostJson();
   if (!unavailable_.empty()) object["unavailable"] = unavailable_;
   object["limits"] = {{"stall_ns", Ns(settings_.limits.stall)},
@@ -302,7 +302,7 @@ json Monitor::ToJson(const std::function<uint64_t(absl::Time)>& guest_ns) const 
 }
 
 json Monitor::Recent() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (!unavailable_.empty()) return {{"unavailable", unavailable_}};
   json samples = json::array();
   for (const Recorded& one : recent_) {
@@ -316,7 +316,7 @@ json Monitor::Recent() const {
 }
 
 std::string Monitor::unavailable() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return unavailable_;
 }
 
