@@ -362,7 +362,7 @@ void Detectors::JudgeIdle(const Sample& sample, std::vector<MonitorEvent>* event
     int idle_cpu = -1;
     if (waiter.lasted >= sample.interval && !task.throttled && sample.interval > absl::ZeroDuration()) {
       for (const CpuSample& cpu : sample.cpus) {
-        if (cpu.torn || !cpu.online || !cpu.idle || cpu.running > 0 || cpu.cpu == task.cpu ||
+        if (cpu.torn || !cpu.online || !cpu.active || !cpu.idle || cpu.running > 0 || cpu.cpu == task.cpu ||
             !task.allowed.Contains(static_cast<uint32_t>(cpu.cpu)) ||
             static_cast<size_t>(cpu.cpu) >= cpus_.size()) {
           continue;
@@ -413,7 +413,7 @@ void Detectors::JudgeBalance(const Sample& sample, std::vector<MonitorEvent>* ev
   for (const CpuSample& busy : sample.cpus) {
     if (busy.torn || busy.waiting < 2 || !busy.fair_weight.has_value()) continue;
     for (const CpuSample& light : sample.cpus) {
-      if (light.torn || !light.online || !light.fair_weight.has_value() || light.cpu == busy.cpu) continue;
+      if (light.torn || !light.online || !light.active || !light.fair_weight.has_value() || light.cpu == busy.cpu) continue;
       if (!light.idle && IsRealTime(light.policy)) continue;  // no room there for fair tasks
       const size_t depth_of_light = light.waiting + (light.idle ? 0 : 1);
       if (busy.waiting + 1 < depth_of_light + 2) continue;

@@ -310,6 +310,14 @@ TEST_F(DetectorsTest, CpuMayIdleBesideWaitersOfAnother) {
   EXPECT_THAT(Go(absl::Seconds(30), [this] { ++sample_.tasks[0].arrivals; }), IsEmpty());
 }
 
+TEST_F(DetectorsTest, CpuThatIsBeingUnpluggedMayIdle) {
+  Idle(1);
+  sample_.cpus[1].active = false;
+  sample_.tasks = {Waiter(20), Waiter(21), Waiter(22)};
+
+  EXPECT_THAT(Go(absl::Milliseconds(1400)), IsEmpty());
+}
+
 TEST_F(DetectorsTest, CpuThatIdlesOnlyNowAndThenIsNoFinding) {
   sample_.tasks = {Waiter(20), Waiter(21)};
 

@@ -33,6 +33,7 @@ struct CpuSample {
   // It changed while it was read, each time that was tried: nothing below it is known.
   bool torn = false;
   bool online = false;
+  bool active = true;  // false as well while it is being unplugged: nobody is to come to it then
   uint64_t clock_ns = 0;  // rq->clock
   uint64_t running = 0;   // rq->nr_running: the current task is one of them, the idle task is not
   uint64_t switches = 0;

@@ -138,6 +138,8 @@ absl::Status SchedulerSampler::Prepare() {
     ticks_.push_back(kernel_.PerCpu("tick_cpu_sched", cpu).value_or(0));
   }
 
+  active_mask_ = kernel_.symbols().Address("__cpu_active_mask");
+
   // kernel/sched/ext.c: 6.12 has one scheduler in variables of its own, later it is an object.
   for (const char* name : {"scx_enable_state_var", "scx_ops_enable_state_var"}) {
     if (!scx_state_at_) scx_state_at_ = kernel_.symbols().Address(name);
@@ -214,7 +216,11 @@ Sample SchedulerSampler::Read() {
   ReadScx(&sample.scx);
   scx_enabled_ = sample.scx.enabled;
   sample.cpus.resize(cpus_);
-  for (int cpu = 0; cpu < cpus_; ++cpu) ReadCpu(cpu, &sample.cpus[cpu]);
+  const CpuSet active = active_mask_ ? MaskAt(*active_mask_) : CpuSet();
+  for (int cpu = 0; cpu < cpus_; ++cpu) {
+    ReadCpu(cpu, &sample.cpus[cpu]);
+    sample.cpus[cpu].active = active.empty() || active.Contains(static_cast<uint32_t>(cpu));
+  }
   bool whole = false;
   for (int i = 0; i < kTries && !whole; ++i) {
     sample.tasks.clear();

@@ -87,6 +87,7 @@ class SchedulerSampler {
   uint64_t bypass_bit_ = 0;
   uint64_t scx_queued_bit_ = 0;
   uint64_t scx_error_ = 1024;  // SCX_EXIT_ERROR
+  std::optional<uint64_t> active_mask_;
   std::optional<uint64_t> scx_state_at_;
   std::map<uint64_t, std::string> scx_states_;
   std::optional<uint64_t> scx_root_at_, scx_ops_at_, scx_exit_info_at_;

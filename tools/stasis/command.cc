@@ -14,6 +14,7 @@
 #include "tools/harness/guest_session.h"
 #include "tools/harness/startup_trace.h"
 #include "tools/nested/nested.h"
+#include "tools/stasis/monitor_options.h"
 
 namespace stasis {
 namespace {

@@ -14,9 +14,10 @@
 #include "tools/harness/lane.h"
 #include "tools/harness/progress.h"
 #include "tools/harness/verdict.h"
-#include "tools/stasis/monitor_options.h"
 
 namespace stasis {
+
+class ShownGuest;  // monitor_options.h
 
 // What main was called with.
 struct Invocation {

@@ -10,6 +10,7 @@
 
 #include "guest/scenario/scenario.h"
 #include "tools/stasis/command.h"
+#include "tools/stasis/monitor_options.h"
 #include "tools/stasis/scheduler_options.h"
 
 namespace stasis {

@@ -10,6 +10,7 @@
 #include "tools/harness/guest_shell.h"
 #include "tools/harness/startup_trace.h"
 #include "tools/stasis/command.h"
+#include "tools/stasis/monitor_options.h"
 
 namespace stasis {
 namespace {
