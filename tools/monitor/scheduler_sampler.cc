@@ -464,7 +464,10 @@ void SchedulerSampler::ReadScx(ScxSample* scx) {
   if (exit != 0) {
     scx->exit_kind = LoadOr(exit, other_.exit_kind, 0) & 0xffffffff;
     scx->exit_is_error = scx->exit_kind >= scx_error_;
-    if (scx->exit_kind > 1) {  // neither SCX_EXIT_NONE nor _DONE
+    if (scx->exit_kind == last_scx_.exit_kind && object == last_scx_object_) {
+      scx->exit_reason = last_scx_.exit_reason;
+      scx->exit_message = last_scx_.exit_message;
+    } else if (scx->exit_kind > 1) {  // neither SCX_EXIT_NONE nor _DONE
       const KernelStruct info(&kernel_, "scx_exit_info", exit);
       scx->exit_reason = info.Text("reason");
       scx->exit_message = info.Text("msg");
