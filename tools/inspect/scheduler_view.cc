@@ -97,9 +97,8 @@ class Reader {
   void ReadQueues() {
     RunqueueReader reader(&kernel_, cpus_, &cgroups_, &view_.unavailable);
     for (RunqueueView& rq : view_.runqueues) {
-      const auto address = kernel_.PerCpu("runqueues", rq.cpu);
-      if (address.has_value()) {
-        rq.queues = reader.Read(rq.cpu, KernelStruct(&kernel_, "rq", *address));
+      if (rq.address != 0) {
+        rq.queues = reader.Read(rq.cpu, KernelStruct(&kernel_, "rq", rq.address));
       }
     }
     ReadDispatchQueues(kernel_, cpus_, &view_.scx, &view_.unavailable);
@@ -108,11 +107,14 @@ class Reader {
   void ReadRunqueue(int cpu) {
     const auto address = kernel_.PerCpu("runqueues", cpu);
     RunqueueView view{.cpu = cpu};
-    if (!address.has_value()) {
-      if (cpu == 0) Unavailable("runqueues: not found");
+    // A CPU that cannot be there shares what it has with another.
+    const bool is_new = address.has_value() && runqueues_.insert(*address).second;
+    if (!is_new) {
+      if (!address.has_value() && cpu == 0) Unavailable("runqueues: not found");
       view_.runqueues.push_back(std::move(view));
       return;
     }
+    view.address = *address;
     const KernelStruct rq(&kernel_, "rq", *address);
     view.online = rq.NumberOr("online", 0) != 0;
     view.clock_ns = rq.NumberOr("clock", 0);
@@ -257,6 +259,7 @@ class Reader {
   CgroupPaths cgroups_;
   SchedulerView view_;
   std::unordered_set<uint64_t> seen_;
+  std::unordered_set<uint64_t> runqueues_;  // their addresses
 };
 
 template <typename T>

@@ -46,6 +46,7 @@ struct TaskView {
 
 struct RunqueueView {
   int cpu = 0;
+  uint64_t address = 0;  // 0: the CPU has none, and the rest is empty
   bool online = false;
   uint64_t clock_ns = 0;
   uint64_t running = 0;  // tasks on it, the current one included, but for the idle task

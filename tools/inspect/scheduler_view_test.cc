@@ -145,6 +145,19 @@ TEST_F(SchedulerViewTest, WildPointersEndListsAndGiveNoValues) {
   EXPECT_FALSE(RunqueuesText(view, {}).empty());
 }
 
+TEST_F(SchedulerViewTest, CpusThatShareARunqueueAreReadOnce) {
+  kernel_.Store<uint32_t>(kernel_.SymbolAt("nr_cpu_ids"), 4096);
+  kernel_.Set("rq", kernel_.Runqueue(0), "nr_running", 5);
+
+  const SchedulerView view = Read();
+
+  ASSERT_EQ(view.runqueues.size(), 4096u);
+  EXPECT_EQ(view.runqueues[0].running, 5u);
+  for (size_t cpu = 2; cpu < view.runqueues.size(); ++cpu) {
+    if (view.runqueues[cpu].running == 5) ADD_FAILURE() << "CPU " << cpu;
+  }
+}
+
 TEST_F(SchedulerViewTest, GuestsTextIsMadePrintable) {
   kernel_.AddTask(60, "evil\x1b[2J\n");
 

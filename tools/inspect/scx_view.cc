@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <unordered_set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -89,6 +90,7 @@ class QueueReader {
       : kernel_(kernel), view_(*view), unavailable_(*unavailable) {}
 
   void Read(DispatchQueue queue, uint64_t address) {
+    if (!seen_.insert(address).second) return;
     KernelStruct dsq(&kernel_, "scx_dispatch_q", address);
     dsq.Fetch();
     if (view_.queues.size() >= kMostQueues) {
@@ -161,6 +163,7 @@ class QueueReader {
   ScxView& view_;
   std::vector<std::string>& unavailable_;
   size_t budget_ = kMostQueuedTasks;
+  std::unordered_set<uint64_t> seen_;
   int said_ = 0;
 };
 
