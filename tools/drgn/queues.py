@@ -4,7 +4,7 @@
 """
 
 from drgn import container_of
-from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.percpu import per_cpu
 from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
@@ -32,7 +32,8 @@ def print_fair(cpu, queue, depth):
             print_fair(cpu, entity.my_q, depth + 1)
 
 
-for cpu in for_each_online_cpu(prog):  # noqa: F821: drgn defines prog
+# A panic takes all other CPUs offline before it is dumped.
+for cpu in for_each_possible_cpu(prog):  # noqa: F821: drgn defines prog
     rq = per_cpu(prog["runqueues"], cpu)  # noqa: F821
     print(
         "rq",

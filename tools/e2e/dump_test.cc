@@ -112,6 +112,21 @@ class DumpEndToEndTest : public ::testing::Test {
   RunStasisOptions options_;
 };
 
+// What stands in one and not in the other, since gtest cuts long lists.
+std::string Differences(std::vector<std::string> ours, std::vector<std::string> theirs) {
+  std::sort(ours.begin(), ours.end());
+  std::sort(theirs.begin(), theirs.end());
+  std::vector<std::string> only_ours, only_theirs;
+  std::set_difference(ours.begin(), ours.end(), theirs.begin(), theirs.end(),
+                      std::back_inserter(only_ours));
+  std::set_difference(theirs.begin(), theirs.end(), ours.begin(), ours.end(),
+                      std::back_inserter(only_theirs));
+  std::string text;
+  for (const std::string& line : only_ours) text += "\nours   " + line;
+  for (const std::string& line : only_theirs) text += "\ntheirs " + line;
+  return text;
+}
+
 // Lengths, current tasks, and the order of trees and lists: line by line what tools/drgn/queues.py
 // prints.
 void ExpectQueuesAsDrgnHasThem(const nlohmann::json& view, const std::string& drgn) {
@@ -140,7 +155,7 @@ void ExpectQueuesAsDrgnHasThem(const nlohmann::json& view, const std::string& dr
     }
   }
   EXPECT_GE(fair, 5);
-  EXPECT_EQ(ours, SplitLines(drgn));
+  EXPECT_EQ(ours, SplitLines(drgn)) << Differences(ours, SplitLines(drgn));
 }
 
 // Waits, run times, cgroups and CPUs of every task, in the same order: tools/drgn/tasks.py.
@@ -161,9 +176,7 @@ void ExpectTableAsDrgnHasIt(const nlohmann::json& view, const std::string& drgn)
   }
   theirs = SplitLines(drgn);
   // Those that do not wait are sorted by number in one and by being queued first in the other.
-  std::sort(ours.begin(), ours.end());
-  std::sort(theirs.begin(), theirs.end());
-  EXPECT_EQ(ours, theirs);
+  EXPECT_EQ(Differences(ours, theirs), "");
 }
 
 struct DumpedMachine {

@@ -119,10 +119,11 @@ std::string KernelStruct::Text(const char* path) const {
   const KernelTypes::Field* field = Field({path});
   if (field == nullptr) return "";
   if (field->size == sizeof(uint64_t) && field->type.empty()) {
-    // Eight characters, or a pointer to more: a kernel's address has its upper bits set.
+    // Eight characters, or a pointer to more: with 5 levels of page tables, too, the upper byte of a
+    // kernel's address is 0xff (Documentation/arch/x86/x86_64/mm.rst), which no text ends with.
     uint64_t value = 0;
     if (!ReadAt(field->offset, &value, sizeof(value)) || value == 0) return "";
-    if (value >> 47 == 0x1ffff) return ReadText(kernel_->memory(), value, kLongestText);
+    if (value >> 56 == 0xff) return ReadText(kernel_->memory(), value, kLongestText);
   }
   const size_t most = std::min<size_t>(field->size, kLongestText);
   char text[kLongestText];

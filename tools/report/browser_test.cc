@@ -115,7 +115,7 @@ TEST_P(BrowserTest, PageIsLegibleDrawnAndNoWiderThanTheWindow) {
     EXPECT_EQ(found["back"][0].get<int>() < 128, GetParam()) << found["back"];
     EXPECT_GT(found["texts"], 40);
     EXPECT_THAT(found["faint"], IsEmpty());
-    EXPECT_LE(found["overflow"], 0);
+    EXPECT_LE(found["overflow"], 1);  // both widths are rounded to whole pixels
     EXPECT_GE(found["shapes"].size(), 4u);
     for (const json& shape : found["shapes"]) {
       EXPECT_GT(shape["width"], 100) << shape;
