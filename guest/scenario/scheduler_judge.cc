@@ -57,6 +57,12 @@ std::string DescribeEnd(const SchedulerMeasurement& scheduler, uint64_t start_ns
   switch (end.kind) {
     case SchedulerEndKind::kExited:
     case SchedulerEndKind::kUnregistered:
+      // The signal that ended it was ours then, and explains nothing.
+      if (end.running) {
+        return WithItsWords(absl::StrCat(scheduler.ops, " was no longer attached ", when,
+                                         ", while ", scheduler.command, " ran on"),
+                            end);
+      }
       return WithItsWords(absl::StrCat(scheduler.command, " ", HowItExited(end), " ", when), end);
     case SchedulerEndKind::kReplaced:
       return absl::StrCat(when, " the kernel no longer showed ", scheduler.ops, " (", end.message,

@@ -96,6 +96,20 @@ TEST_F(SchedulerJudgeTest, KernelsReasonAndMessageAreTheVerdict) {
             "2.048s");
 }
 
+TEST_F(SchedulerJudgeTest, SignalThatTheAgentSentIsNotTheCause) {
+  run_.scheduler->end = SchedulerEnd{.kind = SchedulerEndKind::kUnregistered,
+                                     .attached = true,
+                                     .at_ns = 13 * kSecond,
+                                     .reason = "unregistered from user space",
+                                     .running = true,
+                                     .exit_signal = 9};
+
+  const std::string measured = JudgeScheduler(scenario_, run_).measured;
+
+  EXPECT_EQ(measured, "x was no longer attached 3.00s into the run, while scx_x ran on: "
+                      "unregistered from user space");
+}
+
 TEST_F(SchedulerJudgeTest, SchedulerThatNeverAttachedIsALoadFailure) {
   NeverAttached();
 

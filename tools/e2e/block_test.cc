@@ -127,20 +127,19 @@ dd if=/dev/zero of=/dev/vdc bs=4k seek=256 count=1 conv=fsync 2>&1 && echo "writ
   EXPECT_GE(disks[2]["io_errors"], 2);
 }
 
-// R1 to R4: resets while requests are in flight.
-TEST_F(BlockTest, DriverIsBoundAHundredTimesUnderLoadAndNothingIsLostOrLeaked) {
-  const std::string image = Image("rebind.img", 64 * kMiB);
-
-  const StasisRun run = Guest(R"(
+// Unbinds and binds the driver again, `times`, while `readers` (commands of a shell) read the disk;
+// says "same" when its first 16 MiB are what they were, and "quiet" when the kernel complained of
+// nothing.
+std::string RebindScript(int times, const std::string& readers) {
+  return R"(
 dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null
 head -c 16777216 /dev/vda | sha256sum > /tmp/sum
 device=$(basename $(readlink -f /sys/block/vda/device))
 driver=/sys/bus/virtio/drivers/virtio_blk
 i=0
-while [ $i -lt 100 ]; do
+while [ $i -lt )" + std::to_string(times) + R"( ]; do
   i=$((i + 1))
-  dd if=/dev/vda of=/dev/null bs=64k count=512 2>/dev/null &
-  dd if=/dev/vda of=/dev/null bs=4k skip=4096 count=512 2>/dev/null &
+  )" + readers + R"(
   [ $((i % 3)) = 0 ] && echo 1 > /proc/sys/vm/drop_caches
   echo $device > $driver/unbind
   wait
@@ -149,8 +148,18 @@ done
 echo 3 > /proc/sys/vm/drop_caches
 head -c 16777216 /dev/vda | sha256sum | cmp - /tmp/sum && echo same
 dmesg | grep -E 'nobody cared|blocked for more than|BUG:|rcu.*stall' || echo quiet
-)",
-                              {"--disk", image, "--monitor", "0"});
+)";
+}
+
+// R1 to R4: resets while requests are in flight.
+TEST_F(BlockTest, DriverIsBoundAHundredTimesUnderLoadAndNothingIsLostOrLeaked) {
+  const std::string image = Image("rebind.img", 64 * kMiB);
+
+  const StasisRun run =
+      Guest(RebindScript(100,
+                         "dd if=/dev/vda of=/dev/null bs=64k count=512 2>/dev/null &\n"
+                         "  dd if=/dev/vda of=/dev/null bs=4k skip=4096 count=512 2>/dev/null &"),
+            {"--disk", image, "--monitor", "0"});
 
   ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
   EXPECT_THAT(run.output, HasSubstr("same\n"));
@@ -169,25 +178,9 @@ dmesg | grep -E 'nobody cared|blocked for more than|BUG:|rcu.*stall' || echo qui
 TEST_F(BlockTest, F11_FreezesWhileTheDriverIsUnboundLoseNothing) {
   const std::string image = Image("frozen.img", 64 * kMiB);
 
-  const StasisRun run = Guest(R"(
-dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null
-head -c 16777216 /dev/vda | sha256sum > /tmp/sum
-device=$(basename $(readlink -f /sys/block/vda/device))
-driver=/sys/bus/virtio/drivers/virtio_blk
-i=0
-while [ $i -lt 40 ]; do
-  i=$((i + 1))
-  dd if=/dev/vda of=/dev/null bs=4k count=2048 2>/dev/null &
-  [ $((i % 3)) = 0 ] && echo 1 > /proc/sys/vm/drop_caches
-  echo $device > $driver/unbind
-  wait
-  echo $device > $driver/bind
-done
-echo 3 > /proc/sys/vm/drop_caches
-head -c 16777216 /dev/vda | sha256sum | cmp - /tmp/sum && echo same
-dmesg | grep -E 'nobody cared|blocked for more than|BUG:|rcu.*stall' || echo quiet
-)",
-                              {"--disk", image, "--freeze-stress", "100000", "--monitor", "0"});
+  const StasisRun run =
+      Guest(RebindScript(40, "dd if=/dev/vda of=/dev/null bs=4k count=2048 2>/dev/null &"),
+            {"--disk", image, "--freeze-stress", "100000", "--monitor", "0"});
 
   ASSERT_EQ(run.exit_code, 0) << run.output << run.error;
   EXPECT_THAT(run.output, HasSubstr("same\n"));

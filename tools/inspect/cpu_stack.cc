@@ -1,5 +1,6 @@
 #include "tools/inspect/cpu_stack.h"
 
+#include <optional>
 #include <string>
 
 #include "absl/strings/numbers.h"

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,16 +35,11 @@ int OpenSchedstat(pid_t thread) {
   return open(path.c_str(), O_RDONLY | O_CLOEXEC);
 }
 
-// Time that the thread ran and time that it waited for a CPU.
-std::optional<std::pair<absl::Duration, absl::Duration>> ReadSchedstat(int fd) {
+std::optional<ThreadSchedule> ReadSchedstat(int fd) {
   char text[128];
-  const ssize_t length = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+  const ssize_t length = fd < 0 ? -1 : pread(fd, text, sizeof(text), 0);
   if (length <= 0) return std::nullopt;
-  text[length] = '\0';
-  unsigned long long ran, delay;
-  if (sscanf(text, "%llu %llu", &ran, &delay) != 2) return std::nullopt;
-  return std::pair(absl::Nanoseconds(static_cast<int64_t>(ran)),
-                   absl::Nanoseconds(static_cast<int64_t>(delay)));
+  return ParseSchedstat(absl::string_view(text, length));
 }
 
 int64_t Ns(absl::Duration duration) { return absl::ToInt64Nanoseconds(duration); }
@@ -148,8 +142,8 @@ void Monitor::ReadHost(Sample* sample) {
   for (size_t i = 0; i < vcpus_.size(); ++i) {
     const auto now = ReadSchedstat(vcpus_[i].schedstat);
     if (now.has_value() && vcpus_[i].last.has_value() && i < sample->cpus.size()) {
-      sample->cpus[i].host_ran = now->first - vcpus_[i].last->first;
-      sample->cpus[i].host_delay = now->second - vcpus_[i].last->second;
+      sample->cpus[i].host_ran = now->ran - vcpus_[i].last->ran;
+      sample->cpus[i].host_delay = now->run_delay - vcpus_[i].last->run_delay;
     }
     vcpus_[i].last = now;
   }
@@ -157,7 +151,7 @@ void Monitor::ReadHost(Sample* sample) {
   if (now.has_value() && self_.last.has_value()) {
     // We came late, although we neither ran nor waited for a CPU: the whole host stood still.
     const absl::Duration busy =
-        now->first + now->second - self_.last->first - self_.last->second;
+        now->ran + now->run_delay - self_.last->ran - self_.last->run_delay;
     const absl::Duration late = sample->interval - period_ * 1.25 - busy;
     if (late > period_ / 2) sample->stopped = late;
   }

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "nlohmann/json.hpp"
+#include "tools/harness/host_noise.h"
 #include "tools/inspect/kernel.h"
 #include "tools/monitor/depth_series.h"
 #include "tools/monitor/detectors.h"
@@ -81,7 +82,7 @@ class Monitor {
   // Counters of a vCPU's thread, from a file that is kept open.
   struct VcpuThread {
     int schedstat = -1;
-    std::optional<std::pair<absl::Duration, absl::Duration>> last;  // ran, delay
+    std::optional<ThreadSchedule> last;
   };
   struct Recorded {
     absl::Time time;

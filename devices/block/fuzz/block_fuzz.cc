@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "devices/block/block_protocol.h"
-#include "devices/block/fuzz/input.h"
+#include "vmm/base/fuzz/input.h"
 #include "devices/block/virtio_block.h"
 #include "devices/virtio/features.h"
 #include "devices/virtio/mmio_transport.h"

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "devices/block/fuzz/input.h"
+#include "vmm/base/fuzz/input.h"
 #include "tools/inspect/dump_file.h"
 #include "tools/inspect/dump_text.h"
 #include "tools/inspect/scheduler_text.h"

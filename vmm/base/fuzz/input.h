@@ -1,6 +1,6 @@
 // FuzzInput: a fuzzer's bytes, read as numbers. What lies behind the end reads as zero.
-#ifndef STASIS_DEVICES_BLOCK_FUZZ_INPUT_H_
-#define STASIS_DEVICES_BLOCK_FUZZ_INPUT_H_
+#ifndef STASIS_VMM_BASE_FUZZ_INPUT_H_
+#define STASIS_VMM_BASE_FUZZ_INPUT_H_
 
 #include <algorithm>
 #include <cstddef>
@@ -35,4 +35,4 @@ class FuzzInput {
 
 }  // namespace stasis
 
-#endif  // STASIS_DEVICES_BLOCK_FUZZ_INPUT_H_
+#endif  // STASIS_VMM_BASE_FUZZ_INPUT_H_
