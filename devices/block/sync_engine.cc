@@ -1,35 +1,14 @@
 // The synchronous engine: one system call at a time on the worker's own thread.
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "devices/block/engine.h"
+#include "devices/block/system_call.h"
 
 namespace stasis {
 namespace {
 
 // A completion waits for the others of its batch, so batches are small.
 constexpr size_t kSyncDepth = 8;
-
-int64_t Execute(int fd, const IoStep& step) {
-  ssize_t result = -1;
-  switch (step.call) {
-    case IoStep::Call::kReadv:
-      result = preadv2(fd, step.iov, step.iov_count, step.offset, step.flags);
-      break;
-    case IoStep::Call::kWritev:
-      result = pwritev2(fd, step.iov, step.iov_count, step.offset, step.flags);
-      break;
-    case IoStep::Call::kFallocate:
-      result = fallocate(fd, step.flags, step.offset, step.length);
-      break;
-    case IoStep::Call::kFdatasync:
-      result = fdatasync(fd);
-      break;
-  }
-  return result < 0 ? -errno : result;
-}
 
 class SyncEngine : public BlockEngine {
  public:
@@ -44,7 +23,7 @@ class SyncEngine : public BlockEngine {
       gate_->Leave();
       std::optional<int64_t> result;
       if (faults_ != nullptr) result = faults_->Intercept(*step);
-      if (!result.has_value()) result = Execute(fd_, *step);
+      if (!result.has_value()) result = MakeSystemCall(fd_, *step);
       if (!gate_->Enter()) {
         transfer->Fail(ECANCELED);
         break;

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "devices/block/engine.h"
+#include "devices/block/system_call.h"
 
 namespace stasis {
 namespace {
@@ -58,7 +59,7 @@ class UringEngine : public BlockEngine {
         Prepare(transfer, *step);
         return;
       }
-      transfer->Done(*result);
+      Complete(transfer, *step, *result);
     }
     finished_.push_back(transfer);
   }
@@ -81,7 +82,7 @@ class UringEngine : public BlockEngine {
       const int result = cqe->res;
       io_uring_cqe_seen(&ring_, cqe);
       if (transfer == nullptr) continue;  // of the cancellation itself
-      transfer->Done(result);
+      if (std::optional<IoStep> step = transfer->Next()) Complete(transfer, *step, result);
       Submit(transfer);  // the next step, or to the finished ones
     }
     finished.insert(finished.end(), finished_.begin(), finished_.end());
@@ -100,6 +101,19 @@ class UringEngine : public BlockEngine {
 
  private:
   static constexpr int kAttempts = 8;
+
+  // `result` is what came of the transfer's step. A cancellation that nobody asked for: the kernel
+  // had no thread for a step that blocks, as making one fails while a signal is pending (a freeze's,
+  // time and again: io_uring/io-wq.c, create_worker_cont) or when threads are limited. The step was
+  // not begun, so it is made here.
+  void Complete(IoTransfer* transfer, const IoStep& step, int64_t result) {
+    if (result == -ECANCELED && !cancelled_) {
+      gate_->Leave();
+      result = MakeSystemCall(fd_, step);
+      if (!gate_->Enter()) result = -ECANCELED;
+    }
+    transfer->Done(result);
+  }
 
   io_uring_sqe* TakeEntry() {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);

@@ -72,6 +72,9 @@ INSTANTIATE_TEST_SUITE_P(Engines, VirtioBlockTest,
                            return engine.param == EngineKind::kSync ? "Sync" : "Uring";
                          });
 
+class UringBlockTest : public VirtioBlockTest {};
+INSTANTIATE_TEST_SUITE_P(Engine, UringBlockTest, testing::Values(EngineKind::kUring));
+
 TEST_P(VirtioBlockTest, B1_OffersItsFeatures) {
   EXPECT_EQ(Driver().mmio().device_features(),
             kVirtioFeatureVersion1 | kVirtioFeatureEventIdx | kVirtioFeatureIndirectDesc |
@@ -236,6 +239,16 @@ TEST_P(VirtioBlockTest, B6_ShortTransfersAndEintrAreContinued) {
   EXPECT_EQ(reply.status, kBlockStatusOk);
   EXPECT_BYTES(reply.data.substr(100), Pattern(8192).substr(100));
   EXPECT_EQ(reply.used_length, 8193u);
+}
+
+// io_uring gives such a result when it can make no thread, as under a storm of freezes.
+TEST_P(UringBlockTest, B6_ACallThatTheKernelCancelledByItselfIsMadeAgain) {
+  Driver().Bind();
+  faults_->Script({-ECANCELED, std::nullopt, -ECANCELED, -ECANCELED});
+  EXPECT_EQ(Driver().Write(0, Pattern(8192)).status, kBlockStatusOk);
+  EXPECT_EQ(Driver().Flush().status, kBlockStatusOk);
+  EXPECT_BYTES(Driver().Read(0, 16).data, Pattern(8192));
+  EXPECT_EQ(Driver().counters().io_errors, 0u);
 }
 
 TEST_P(VirtioBlockTest, B6_TheEndOfTheFileInsideTheCapacityReadsAsZeroes) {
