@@ -65,10 +65,13 @@ class Conversation {
       if (polled[0].revents != 0) Feed();
       if (polled[1].revents != 0) Take(0, &run->output);
       if (polled[2].revents != 0) Take(1, &run->error);
-      if (options_.signal.has_value() && !signalled_ &&
-          run->error.find(options_.signal_after) != std::string::npos) {
-        kill(child_, *options_.signal);
-        signalled_ = true;
+      if (options_.signal.has_value() && (signals_ == 0 || options_.signal_each_time)) {
+        const size_t found = run->error.find(options_.signal_after, signalled_for_);
+        if (found != std::string::npos) {
+          kill(child_, *options_.signal);
+          ++signals_;
+          signalled_for_ = found + 1;
+        }
       }
     }
     if (input_ >= 0) close(input_);
@@ -100,7 +103,8 @@ class Conversation {
   int input_;
   int fds_[2];
   size_t fed_ = 0;
-  bool signalled_ = false;
+  int signals_ = 0;
+  size_t signalled_for_ = 0;  // up to here
   bool timed_out_ = false;
 };
 

@@ -19,6 +19,7 @@ struct RunStasisOptions {
   // Sent to the child once this text has appeared on its stderr.
   std::optional<int> signal;
   std::string signal_after;
+  bool signal_each_time = false;  // once for every time that it appears
 };
 
 struct StasisRun {
