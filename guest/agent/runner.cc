@@ -113,7 +113,8 @@ absl::Status Runner::SetUp() {
       .workers = run_->workers.get(),
       .cpu_root = system_root_ + "/sys/devices/system/cpu",
       .request_dump = RequestDump,
-      .change_scheduler = [this](const Action& action) { return ChangeScheduler(action); }});
+      .change_scheduler = [this](const Action& action) { return ChangeScheduler(action); },
+      .cpus_changed = [this] { scheduler_.CpusChanged(MonotonicNs()); }});
   run_->calibration_ns = Calibrate();
   return run_->steps->SetUp();
 }
@@ -202,6 +203,7 @@ bool Runner::FollowScheduler(uint64_t now) {
     case Scheduler::Phase::kNone:
     case Scheduler::Phase::kAttaching:
     case Scheduler::Phase::kStopping:
+    case Scheduler::Phase::kRestarting:
       return run_->start_ns != 0;  // a switch goes on under load
   }
   return true;

@@ -27,6 +27,11 @@ std::string TextOf(const std::string& path) {
 
 }  // namespace
 
+uint64_t SchedExtState::sequence() const {
+  uint64_t value = 0;
+  return absl::SimpleAtoi(enable_seq, &value) ? value : 0;
+}
+
 SchedExtState ReadSchedExt(const std::string& root) {
   const std::string folder = root + kSysfs;
   return {.state = TextOf(folder + "state"),

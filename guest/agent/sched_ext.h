@@ -17,6 +17,8 @@ struct SchedExtState {
   std::string enable_seq;  // empty on kernels without it
 
   bool attached() const { return state == "enabled" && !ops.empty(); }
+  // enable_seq as a number; 0 without it.
+  uint64_t sequence() const;
   bool operator==(const SchedExtState&) const = default;
 };
 

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -62,16 +63,20 @@ void Scheduler::Launch(const SchedulerSpec& spec, uint64_t now) {
   figures_.started_ns = now;
   figures_.attached_ns = 0;
   attached_once_ = false;
+  attached_seq_ = seen_.sequence() + 1;
   signals_sent_ = 0;
   phase_ = Phase::kAttaching;
-  deadline_ns_ =
-      now + Ns(spec.attach_limit > absl::ZeroDuration() ? spec.attach_limit : limits_.attach);
+  deadline_ns_ = now + AttachLimitNs();
   program_runs_ = true;
   exit_ = {};
   wire::Exec exec{.id = ++program_, .argv = {spec.program}};
   exec.argv.insert(exec.argv.end(), spec.args.begin(), spec.args.end());
   commands_.Start(exec);
   commands_.Input(wire::ExecInput{.id = program_, .eof = true});
+}
+
+uint64_t Scheduler::AttachLimitNs() const {
+  return Ns(spec_.attach_limit > absl::ZeroDuration() ? spec_.attach_limit : limits_.attach);
 }
 
 void Scheduler::OnMessage(const wire::AgentMessage& message) {
@@ -112,13 +117,14 @@ void Scheduler::BeginRun(uint64_t now) {
 void Scheduler::Sample(uint64_t now) {
   if (phase_ == Phase::kNone || phase_ == Phase::kEnded) return;
   seen_ = ReadSchedExt(root_);
+  FollowHotplug(now);
   Record(now);
   Follow(now);
 }
 
 // Evidence: what every sample showed, equal neighbours together.
 void Scheduler::Record(uint64_t now) {
-  const bool switching = figures_.switches > 0 && phase_ != Phase::kAttached;
+  const bool switching = figures_.switches + figures_.restarts > 0 && phase_ != Phase::kAttached;
   if (in_run_ && phase_ != Phase::kEnding) {
     ++figures_.samples;
     if (switching) ++figures_.switching_samples;
@@ -148,7 +154,9 @@ void Scheduler::Follow(uint64_t now) {
       return FollowAttaching(now);
     case Phase::kAttached:
       if (!program_runs_) return BeginEnding(SchedulerEndKind::kExited, now);
-      if (!seen_.attached()) return BeginEnding(SchedulerEndKind::kKernel, now);
+      if (!seen_.attached() || came_back()) {
+        return BeginEnding(SchedulerEndKind::kKernel, now);
+      }
       if (seen_.ops != figures_.ops) return BeginEnding(SchedulerEndKind::kReplaced, now);
       if (auto events = ReadSchedExtEvents(root_); !events.empty()) {
         figures_.events = std::move(events);
@@ -156,6 +164,8 @@ void Scheduler::Follow(uint64_t now) {
       return;
     case Phase::kStopping:
       return FollowStopping(now);
+    case Phase::kRestarting:
+      return FollowRestarting(now);
     case Phase::kEnding:
       return FollowEnding(now);
     case Phase::kNone:
@@ -177,6 +187,26 @@ void Scheduler::FollowAttaching(uint64_t now) {
   if (now > deadline_ns_) {
     figures_.ops = seen_.ops;  // a name that was not asked for explains itself
     BeginEnding(SchedulerEndKind::kNotAttached, now);
+  }
+}
+
+void Scheduler::FollowHotplug(uint64_t now) {
+  if (phase_ != Phase::kAttached || !program_runs_ || !cpus_changed_ns_.has_value()) return;
+  if (seen_.attached() && !came_back()) return;
+  if (now > *cpus_changed_ns_ + Ns(limits_.after_hotplug)) return;
+  ++figures_.restarts;
+  attached_seq_ = std::max(attached_seq_ + 1, seen_.sequence());
+  phase_ = Phase::kRestarting;
+  deadline_ns_ = now + AttachLimitNs();
+}
+
+void Scheduler::FollowRestarting(uint64_t now) {
+  if (!program_runs_) return BeginEnding(SchedulerEndKind::kExited, now);
+  if (seen_.attached() && seen_.ops == figures_.ops) {
+    attached_seq_ = std::max(attached_seq_, seen_.sequence());
+    phase_ = Phase::kAttached;
+  } else if (now > deadline_ns_) {
+    BeginEnding(SchedulerEndKind::kKernel, now);
   }
 }
 

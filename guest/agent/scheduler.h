@@ -30,7 +30,8 @@ class Scheduler {
     kNone,       // none was asked for, or it was stopped as it was told to
     kAttaching,  // its program runs, the kernel does not show it yet
     kAttached,
-    kStopping,  // by Stop, Restart or Switch
+    kStopping,    // by Stop, Restart or Switch
+    kRestarting,  // the kernel ended it as a CPU came or went; its program starts it again
     kEnding,    // it ended by itself: the last words of kernel and program are awaited
     kEnded,     // they are here: figures().end
   };
@@ -38,6 +39,8 @@ class Scheduler {
     absl::Duration attach = absl::Seconds(30);  // of a spec without a limit of its own
     absl::Duration last_words = absl::Seconds(10);
     absl::Duration stop = absl::Seconds(10);  // then SIGTERM, then SIGKILL
+    // An end so soon after a CPU came or went is the kernel's way to have it started again.
+    absl::Duration after_hotplug = absl::Seconds(2);
   };
 
   using Send = SchedulerOutput::Send;
@@ -59,6 +62,12 @@ class Scheduler {
   absl::Status Switch(const SchedulerSpec& next);
   // The kernel's own scheduler from here on.
   absl::Status Stop();
+
+  // A CPU came or went just now. The kernel ends a scheduler that has no cpu_online and cpu_offline
+  // then, and asks for it again (handle_hotplug in kernel/sched/ext.c): its program may take the
+  // time of an attachment for that. Samples meanwhile are counted apart. An end at another time is
+  // one, even if it came back before it was missed.
+  void CpusChanged(uint64_t now) { cpus_changed_ns_ = now; }
 
   // Looks at the kernel, and follows what it shows.
   void Sample(uint64_t now);
@@ -86,10 +95,15 @@ class Scheduler {
   void Follow(uint64_t now);
   void FollowAttaching(uint64_t now);
   void FollowStopping(uint64_t now);
+  void FollowHotplug(uint64_t now);
+  void FollowRestarting(uint64_t now);
   void FollowEnding(uint64_t now);
   void BeginEnding(SchedulerEndKind kind, uint64_t now);
   void Conclude();
   void SignalProgram(int signal);
+  uint64_t AttachLimitNs() const;
+  // The kernel has counted an attachment since ours; false on kernels that do not count.
+  bool came_back() const { return seen_.sequence() > attached_seq_; }
   bool detached() const { return seen_.state == "disabled" || seen_.state.empty(); }
 
   const Send send_;
@@ -105,6 +119,9 @@ class Scheduler {
   bool program_runs_ = false;
   wire::ExecExit exit_;         // when it no longer runs
   bool attached_once_ = false;  // this program
+  // enable_seq of its attachment. The kernel counts a little after it shows the state.
+  uint64_t attached_seq_ = 0;
+  std::optional<uint64_t> cpus_changed_ns_;
   bool in_run_ = false;
   uint64_t deadline_ns_ = 0;  // of the phase
   int signals_sent_ = 0;

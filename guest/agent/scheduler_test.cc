@@ -254,6 +254,61 @@ TEST_F(SchedulerTest, RestartAttachesItAnewAndItsSamplesCountApart) {
   EXPECT_EQ(out_, "start\nbye\nstart\nbye\n");
 }
 
+// As the loaders of the kernel's tree do when the kernel says that a CPU came or went.
+constexpr char kComesBack[] =
+    "show simple; echo 1 > $K/enable_seq; until [ -e $K/go ]; do sleep 0.01; done; hide; "
+    "sleep 0.1; echo 2 > $K/enable_seq; show simple; stay";
+
+TEST_F(SchedulerTest, RestartByItselfAfterCpuHotplugIsNoEndAndItsSamplesCountApart) {
+  Attach(Program(kComesBack));
+  scheduler_->BeginRun(MonotonicNs());
+  std::ofstream(root_ + "/sys/kernel/sched_ext/go") << "";
+  scheduler_->CpusChanged(MonotonicNs());
+  RunUntil(Phase::kRestarting);
+  RunUntil(Phase::kAttached);
+  scheduler_->Sample(MonotonicNs());
+  scheduler_->StopAndWait();
+
+  EXPECT_EQ(figures().restarts, 1u);
+  EXPECT_EQ(figures().switches, 0u);
+  EXPECT_FALSE(figures().end.has_value());
+  EXPECT_GT(figures().switching_samples, 0u);
+  EXPECT_EQ(figures().samples, figures().switching_samples + figures().attached_samples);
+}
+
+TEST_F(SchedulerTest, RestartAfterCpuHotplugBetweenTwoSamplesIsSeenByItsNumber) {
+  Attach(Program("show simple; stay"));
+  scheduler_->CpusChanged(MonotonicNs());
+  std::ofstream(root_ + "/sys/kernel/sched_ext/enable_seq") << "2\n";
+  scheduler_->Sample(MonotonicNs());
+
+  EXPECT_EQ(figures().restarts, 1u);
+  EXPECT_EQ(scheduler_->phase(), Phase::kAttached);
+}
+
+TEST_F(SchedulerTest, ComingBackWithoutACauseIsAnEnd) {
+  Make({.attach = absl::Seconds(20), .last_words = absl::Milliseconds(200)});
+  Attach(Program("show simple; stay"));
+  std::ofstream(root_ + "/dev/kmsg", std::ios::app)
+      << "3,1,1,-;sched_ext: BPF scheduler \"simple\" disabled (runnable task stall)\n";
+  std::ofstream(root_ + "/sys/kernel/sched_ext/enable_seq") << "2\n";
+  RunUntil(Phase::kEnded);
+
+  EXPECT_EQ(End().kind, SchedulerEndKind::kStall);
+  EXPECT_EQ(figures().restarts, 0u);
+}
+
+TEST_F(SchedulerTest, ProgramThatGoesWhenACpuGoesHasEnded) {
+  Attach(Program("show simple; until [ -e $K/go ]; do sleep 0.01; done; hide; "
+                 "echo 'EXIT: unregistered from the main kernel (cpu 2 going offline)' >&2"));
+  scheduler_->CpusChanged(MonotonicNs());
+  std::ofstream(root_ + "/sys/kernel/sched_ext/go") << "";
+  RunUntil(Phase::kEnded);
+
+  EXPECT_EQ(End().message, "cpu 2 going offline");
+  EXPECT_FALSE(End().running);
+}
+
 TEST_F(SchedulerTest, SwitchAttachesTheOther) {
   Attach(Program("show simple; stay"));
   ASSERT_TRUE(scheduler_->Switch(Program("show other; stay", "prog2")).ok());

@@ -156,6 +156,7 @@ absl::Status Steps::SetOnline(const std::string& cpus, bool online) {
     }
     absl::Status status = WriteText(path, online ? "1" : "0");
     if (!status.ok()) return status;
+    if (context_.cpus_changed) context_.cpus_changed();
   }
   return absl::OkStatus();
 }

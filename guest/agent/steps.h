@@ -31,6 +31,7 @@ class Steps {
     std::function<absl::Status()> request_dump;
     // switch_scheduler and restart_scheduler.
     std::function<absl::Status(const Action&)> change_scheduler;
+    std::function<void()> cpus_changed;  // plug_cpus and unplug_cpus, after each CPU
   };
   explicit Steps(Context context);
   ~Steps();

@@ -96,6 +96,9 @@ Outcome JudgeScheduler(const Scenario& scenario, const Measurements& measurement
   if (scheduler.switches > 0) {
     absl::StrAppend(&outcome.measured, ", switches: ", scheduler.switches);
   }
+  if (scheduler.restarts > 0) {
+    absl::StrAppend(&outcome.measured, ", restarts by CPU hotplug: ", scheduler.restarts);
+  }
   outcome.ok = wanted > 0 && scheduler.attached_samples == wanted;
   return outcome;
 }

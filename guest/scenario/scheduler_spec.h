@@ -93,7 +93,7 @@ struct SchedulerSpan {
   std::string ops;         // empty: none
   std::string enable_seq;  // counts the kernel's attachments; empty on kernels without it
   bool in_run = false;     // workers were measured
-  bool switching = false;  // it was being switched, as the scenario says
+  bool switching = false;  // it was being switched, as the scenario says, or restarted
 
   template <typename V, typename Self>
   static void VisitFields(V& v, Self& self) {
@@ -115,8 +115,8 @@ struct SchedulerMeasurement {
   uint64_t started_ns = 0;
   uint64_t attached_ns = 0;  // 0: never
   uint64_t switches = 0;     // that were asked for, restarts included
-  // Samples during the run: all, those of a switch that was asked for, those that showed it
-  // attached.
+  uint64_t restarts = 0;     // by its own program, as a CPU came or went
+  // Samples during the run: all, those of a switch or restart, those that showed it attached.
   uint64_t samples = 0;
   uint64_t switching_samples = 0;
   uint64_t attached_samples = 0;
@@ -134,6 +134,7 @@ struct SchedulerMeasurement {
     v("started_ns", self.started_ns);
     v("attached_ns", self.attached_ns);
     v("switches", self.switches);
+    v("restarts", self.restarts);
     v("samples", self.samples);
     v("switching_samples", self.switching_samples);
     v("attached_samples", self.attached_samples);

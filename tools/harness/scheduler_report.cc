@@ -63,9 +63,10 @@ std::string SchedulerLine(const SchedulerReport& report, const SchedulerMeasurem
                           measured->ops,
                           static_cast<double>(measured->attached_ns - measured->started_ns) / 1e9,
                           measured->attached_samples, measured->samples);
-    if (measured->switches > 0) {
+    if (measured->switches + measured->restarts > 0) {
       absl::StrAppend(&line, ", ", measured->switching_samples, " while switching (",
-                      measured->switches, ")");
+                      measured->switches, ") or restarted by CPU hotplug (", measured->restarts,
+                      ")");
     }
   }
   return absl::StrCat(OneLine(line), "\n");
