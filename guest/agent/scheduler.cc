@@ -129,7 +129,8 @@ void Scheduler::Record(uint64_t now) {
     ++figures_.samples;
     if (switching) ++figures_.switching_samples;
     const bool shown = seen_.attached() && (figures_.ops.empty() || seen_.ops == figures_.ops);
-    if (!switching && shown) ++figures_.attached_samples;
+    figures_.attached_last = !switching && shown;
+    if (figures_.attached_last) ++figures_.attached_samples;
   }
   SchedulerSpan* last = figures_.spans.empty() ? nullptr : &figures_.spans.back();
   if (last == nullptr || last->state != seen_.state || last->ops != seen_.ops ||

@@ -99,7 +99,8 @@ Outcome JudgeScheduler(const Scenario& scenario, const Measurements& measurement
   if (scheduler.restarts > 0) {
     absl::StrAppend(&outcome.measured, ", restarts by CPU hotplug: ", scheduler.restarts);
   }
-  outcome.ok = wanted > 0 && scheduler.attached_samples == wanted;
+  if (!scheduler.attached_last) absl::StrAppend(&outcome.measured, ", not in the last one");
+  outcome.ok = wanted > 0 && scheduler.attached_samples == wanted && scheduler.attached_last;
   return outcome;
 }
 

@@ -27,7 +27,8 @@ class SchedulerJudgeTest : public testing::Test {
                                           .started_ns = 7 * kSecond,
                                           .attached_ns = 9 * kSecond,
                                           .samples = 51,
-                                          .attached_samples = 51};
+                                          .attached_samples = 51,
+                                          .attached_last = true};
   }
 
   void Stall() {
@@ -82,6 +83,27 @@ TEST_F(SchedulerJudgeTest, SamplesOfASwitchDoNotCount) {
   run_.scheduler->attached_samples = 44;
 
   EXPECT_TRUE(Conclusion().pass);
+}
+
+TEST_F(SchedulerJudgeTest, RestartsByHotplugDoNotCountWhenItIsBackInTheEnd) {
+  run_.scheduler->restarts = 2;
+  run_.scheduler->switching_samples = 20;
+  run_.scheduler->attached_samples = 31;
+
+  EXPECT_TRUE(Conclusion().pass);
+  EXPECT_EQ(JudgeScheduler(scenario_, run_).measured,
+            "scx_x (ops x) in 31 of 31 samples, restarts by CPU hotplug: 2");
+}
+
+TEST_F(SchedulerJudgeTest, RestartThatIsNotDoneInTheEndIsNoPass) {
+  run_.scheduler->restarts = 1;
+  run_.scheduler->switching_samples = 39;
+  run_.scheduler->attached_samples = 12;
+  run_.scheduler->attached_last = false;
+
+  EXPECT_FALSE(Conclusion().pass);
+  EXPECT_EQ(JudgeScheduler(scenario_, run_).measured,
+            "scx_x (ops x) in 12 of 12 samples, restarts by CPU hotplug: 1, not in the last one");
 }
 
 TEST_F(SchedulerJudgeTest, KernelsReasonAndMessageAreTheVerdict) {

@@ -120,6 +120,7 @@ struct SchedulerMeasurement {
   uint64_t samples = 0;
   uint64_t switching_samples = 0;
   uint64_t attached_samples = 0;
+  bool attached_last = false;  // by the last sample; false in the middle of a switch or restart
   std::vector<SchedulerSpan> spans;  // in order; at most kMaxSpans
   std::map<std::string, uint64_t>
       events;                       // root/events at the last sample, where the kernel has it
@@ -138,6 +139,7 @@ struct SchedulerMeasurement {
     v("samples", self.samples);
     v("switching_samples", self.switching_samples);
     v("attached_samples", self.attached_samples);
+    v("attached_last", self.attached_last);
     v("spans", self.spans);
     v("events", self.events);
     v("end", self.end);

@@ -27,7 +27,7 @@
 namespace stasis::wire {
 
 // Raised by every change that an older peer would misunderstand.
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 
 // The name of the agent's virtio-console port.
 inline constexpr char kPortName[] = "stasis.agent";
