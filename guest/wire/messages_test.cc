@@ -1,5 +1,6 @@
 #include "guest/wire/messages.h"
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "guest/wire/frame.h"
 
@@ -94,8 +95,8 @@ TEST(MessagesTest, OtherProtocolVersionIsANamedError) {
 
   EXPECT_EQ(message.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(message.status().message(),
-            "protocol version mismatch: the guest agent speaks 99, this program speaks 2; build "
-            "both from the same source");
+            absl::StrCat("protocol version mismatch: the guest agent speaks 99, this program speaks ",
+                         kProtocolVersion, "; build both from the same source"));
 }
 
 TEST(MessagesTest, HostileTextIsRefused) {

@@ -136,12 +136,15 @@ class BrokenSchedulerTest : public MonitorTest {
     const absl::StatusOr<ResolvedKernel> kernel =
         KernelStore(*cache).Resolve("sched-test", environment);
     ASSERT_TRUE(kernel.ok()) << kernel.status();
-    const std::string program = absl::StrCat(*cache, "/schedulers/", kernel->release, "/scx_broken");
+    schedulers_ = absl::StrCat(*cache, "/schedulers/", kernel->release);
+    const std::string program = schedulers_ + "/scx_broken";
     if (access(program.c_str(), X_OK) != 0) {
       GTEST_SKIP() << "no " << program << ": run 'tools/schedulers/build'";
     }
     MonitorTest::SetUp();
   }
+
+  std::string schedulers_;
 };
 
 // Each wait is a few seconds long, which is within the watchdog's limit.
@@ -171,6 +174,53 @@ min_iterations = 1
                                         "waited [1-4]\\.[0-9]+ s for CPU [01], "));
   EXPECT_THAT(Finding("task-stall")["text"],
               HasSubstr("it is in the queue 0x1 of sched_ext scheduler 'broken'"));
+}
+
+// Twenty milliseconds for every wake-up, with the runqueue's lock held.
+TEST_F(BrokenSchedulerTest, SchedulerThatBurnsTimeInACallbackIsNamed) {
+  const std::string scenario = Write("burn.toml", R"(
+duration = "8s"
+[machine]
+topology = "1n1l2c1t"
+[scheduler]
+name = "scx_broken"
+args = ["burn"]
+[[cgroup]]
+name = "work"
+work = [{ kind = "pipe_ping", workers = 4 }]
+[expect]
+min_iterations = 1
+)");
+
+  const StasisRun run = Run({"run", "--kernel", "sched-test", scenario});
+
+  EXPECT_LE(run.exit_code, 1) << run.output << run.error;
+  EXPECT_EQ(Finding("lock-held")["severity"], "warning") << json_["monitor"];
+  EXPECT_THAT(Finding("lock-held")["text"],
+              HasSubstr("a callback of sched_ext scheduler 'broken' takes long"));
+}
+
+// Both ends of a scheduler come from the kernel; the tasks that wait are seen before.
+TEST_F(BrokenSchedulerTest, TasksInAForgottenQueueAndAWrongCpuAreNamed) {
+  const std::string script = "S=" + schedulers_ + R"sh(
+state() { until [ "$(cat /sys/kernel/sched_ext/state)" = "$1" ]; do usleep 50000; done; }
+echo +cpu > /sys/fs/cgroup/cgroup.subtree_control
+mkdir -p /sys/fs/cgroup/work
+for i in 1 2 3; do sh -c 'while :; do :; done' & echo $! > /sys/fs/cgroup/work/cgroup.procs; done
+for fault in leak_dsq wrong_cpu; do
+  $S/scx_broken $fault > /dev/null 2>&1 &
+  state enabled; state disabled; sleep 1
+done
+)sh";
+
+  const StasisRun run = Run({"shell", "--kernel", "sched-test", "--topology", "2c", "--include",
+                             schedulers_ + "/scx_broken", "--exec", script});
+
+  EXPECT_EQ(run.exit_code, 0) << run.output << run.error;
+  EXPECT_THAT(Finding("task-stall")["text"],
+              ContainsRegex("^sh \\(pid [0-9]+, cgroup /work\\) has waited .* it is in the queue 0x1 of "
+                            "sched_ext scheduler 'broken'"));
+  EXPECT_THAT(run.error, HasSubstr("scheduler 'broken' was ended: runtime error: invalid CPU "));
 }
 
 // A callback that does not come back, with the runqueue's lock held and interrupts off.

@@ -95,7 +95,7 @@ TEST_F(TriggerTest, StarvedAgentIsDumpedWithItsHogs) {
   const StasisRun run = Shell(
       "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; "
       "for i in 1 2 3 4; do chrt -f 99 sh -c 'while :; do :; done' & done; sleep 1000",
-      {"--include", "/usr/bin/chrt", "--time-limit", "300"});
+      {"--include", "/usr/bin/chrt", "--time-limit", "300", "--monitor", "0"});
 
   EXPECT_EQ(run.exit_code, 1) << run.error;
   const nlohmann::json facts = Facts();

@@ -68,6 +68,8 @@ const char* FindingKindName(FindingKind kind) {
       return "imbalance";
     case FindingKind::kSchedExt:
       return "sched-ext";
+    case FindingKind::kLockHeld:
+      return "lock-held";
   }
   return "?";
 }
@@ -85,6 +87,7 @@ const char* SeverityName(Severity severity) {
 }
 
 void Detectors::Reset() {
+  locks_.Reset();
   cpus_.clear();
   waiters_.clear();
   pairs_.clear();
@@ -113,6 +116,7 @@ std::vector<MonitorEvent> Detectors::Add(const Sample& sample) {
     excused_since_tasks_.clear();
   }
   JudgeScx(sample, &events);
+  JudgeLocks(sample, &events);
   for (const CpuSample& cpu : sample.cpus) {
     if (cpu.torn) continue;
     cpus_.resize(std::max(cpus_.size(), static_cast<size_t>(cpu.cpu) + 1));
@@ -478,6 +482,25 @@ void Detectors::JudgeBalance(const Sample& sample, std::vector<MonitorEvent>* ev
     // could end must last without a break.
     const bool over = !pair.seen && (!pair.confined || pair.interrupted > pair.lasted);
     it = over ? pairs_.erase(it) : std::next(it);
+  }
+}
+
+// (f)
+void Detectors::JudgeLocks(const Sample& sample, std::vector<MonitorEvent>* events) {
+  for (const LockWatch::Held& held : locks_.Add(sample)) {
+    MonitorFinding finding{.kind = FindingKind::kLockHeld,
+                           .severity = Severity::kWarning,
+                           .cpu = held.cpu,
+                           .began = sample.time - held.lasted,
+                           .lasted = held.lasted,
+                           .limit = limits_.lock_held};
+    finding.text = absl::StrFormat(
+        "the lock of CPU %d's runqueue was held in %d of %d looks within %s (it runs %s, pid %d): %s",
+        held.cpu, held.held, held.looks, Readable(held.lasted), Printable(held.comm), held.pid,
+        sample.scx.enabled ? absl::StrCat("a callback of sched_ext scheduler '",
+                                          Printable(sample.scx.ops), "' takes long")
+                           : std::string("something in the kernel's scheduler takes long"));
+    Keep(finding, events);
   }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "tools/monitor/lock_watch.h"
 #include "tools/monitor/sample.h"
 
 namespace stasis {
@@ -22,9 +23,11 @@ struct MonitorLimits {
   absl::Duration idle_beside_waiters = absl::Seconds(1);
   absl::Duration imbalance = absl::Seconds(3);
   absl::Duration bypass = absl::Seconds(2);
+  absl::Duration lock_held = absl::Seconds(2);
 
   MonitorLimits operator*(double factor) const {
-    return {stall * factor, idle_beside_waiters * factor, imbalance * factor, bypass * factor};
+    return {stall * factor, idle_beside_waiters * factor, imbalance * factor, bypass * factor,
+            lock_held * factor};
   }
 };
 // Of a sched_ext scheduler's own watchdog: before that tears down what there is to be seen.
@@ -36,6 +39,7 @@ enum class FindingKind {
   kIdleCpu,     // a CPU idles while another one has waiters that it may run
   kImbalance,   // runnable tasks are spread unevenly
   kSchedExt,    // bypass, or an end by an error
+  kLockHeld,    // a runqueue's lock is hardly ever free
 };
 const char* FindingKindName(FindingKind kind);
 
@@ -76,7 +80,7 @@ struct MonitorEvent {
 // throttles; SCHED_IDLE tasks; fair tasks for as long as their weight makes legal.
 class Detectors {
  public:
-  explicit Detectors(const MonitorLimits& limits) : limits_(limits) {}
+  explicit Detectors(const MonitorLimits& limits) : limits_(limits), locks_(limits.lock_held) {}
 
   // What the sample shows that the ones before did not.
   std::vector<MonitorEvent> Add(const Sample& sample);
@@ -142,6 +146,7 @@ class Detectors {
   void JudgeIdle(const Sample& sample, std::vector<MonitorEvent>* events);
   void JudgeBalance(const Sample& sample, std::vector<MonitorEvent>* events);
   void JudgeScx(const Sample& sample, std::vector<MonitorEvent>* events);
+  void JudgeLocks(const Sample& sample, std::vector<MonitorEvent>* events);
   MonitorFinding CpuFinding(const Cpu& cpu) const;
   MonitorFinding TaskFinding(const Waiter& waiter, const Sample& sample,
                              absl::Duration limit) const;
@@ -149,6 +154,7 @@ class Detectors {
   std::optional<size_t> Keep(const MonitorFinding& finding, std::vector<MonitorEvent>* events);
 
   const MonitorLimits limits_;
+  LockWatch locks_;
   std::vector<Cpu> cpus_;
   std::map<Identity, Waiter> waiters_;
   std::map<std::pair<int, int>, Pair> pairs_;  // busy and light CPU

@@ -436,6 +436,21 @@ TEST_F(DetectorsTest, BypassThatLastsIsAWarning) {
   EXPECT_THAT(events[0].finding.text, HasSubstr("'slow' is bypassed"));
 }
 
+TEST_F(DetectorsTest, CallbackThatHoldsARunqueuesLockIsAWarningWithItsScheduler) {
+  sample_.scx = {.built_in = true, .enabled = true, .state = "enabled", .ops = "burner"};
+  sample_.cpus[0].locked = true;
+  sample_.cpus[1].locked = false;
+
+  const auto events = Go(absl::Seconds(3));
+
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_EQ(events[0].finding.kind, FindingKind::kLockHeld);
+  EXPECT_EQ(events[0].finding.severity, Severity::kWarning);
+  EXPECT_EQ(events[0].finding.text,
+            "the lock of CPU 0's runqueue was held in 20 of 20 looks within 2.00 s (it runs hog, pid "
+            "10): a callback of sched_ext scheduler 'burner' takes long");
+}
+
 TEST_F(DetectorsTest, WarningsLeaveRoomForAFailure) {
   sample_.scx = {.built_in = true, .state = "disabled"};
   Go(absl::Seconds(20), [this, i = 0]() mutable { sample_.scx.exit_is_error = ++i % 2 == 0; });

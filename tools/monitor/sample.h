@@ -45,6 +45,7 @@ struct CpuSample {
   bool rt_throttled = false;
   std::optional<bool> tick_stopped;
   bool bypassing = false;               // of sched_ext
+  std::optional<bool> locked;           // somebody holds the runqueue's lock
   std::optional<uint64_t> fair_weight;  // of all fair entities on it
   size_t waiting = 0;                   // tasks that wait for it: runnable, neither running nor throttled
   // Of the thread of this virtual CPU, since the sample before; nothing without schedstats.

@@ -41,7 +41,8 @@ class SchedulerSampler {
     int bit_size = 0;
   };
   struct RqSlots {
-    Slot online, clock, nr_running, nr_switches, curr, idle, rt_throttled, scx_flags, fair_weight;
+    Slot online, clock, nr_running, nr_switches, curr, idle, rt_throttled, scx_flags, fair_weight,
+        lock;
   };
   struct TaskSlots {
     Slot on_rq, on_cpu, pid, tgid, start_time, policy, static_prio, rt_priority, cpu, cpus_ptr, comm,

@@ -58,9 +58,15 @@ TEST_F(SchedulerSamplerTest, CpusAndWhoWaitsForThemAreRead) {
   kernel_.Set(kTask, waiter, "se.sum_exec_runtime", 77);
   kernel_.MoveToCgroup(waiter, kernel_.AddCgroup("left", kernel_.root_cgroup()));
 
+  // Pending waiters are no holder.
+  kernel_.Set("rq", kernel_.Runqueue(0), "__lock.raw_lock.val.counter", 0x10100);
+  kernel_.Set("rq", kernel_.Runqueue(1), "__lock.raw_lock.val.counter", 0x40001);
+
   const Sample sample = Sampler().Read();
 
   EXPECT_FALSE(sample.tasks_torn);
+  EXPECT_EQ(sample.cpus[0].locked, false);
+  EXPECT_EQ(sample.cpus[1].locked, true);
   EXPECT_EQ(sample.all_tasks, 3u);
   ASSERT_THAT(sample.cpus, SizeIs(2));
   EXPECT_TRUE(sample.cpus[0].idle);

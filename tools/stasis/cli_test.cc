@@ -131,6 +131,14 @@ TEST_F(CliTest, BadTopologiesAreUsage) {
   ExpectOneLine(Run({"run", "steady", "--topology", "10000c"}), 2, {"USAGE", "more than 252"});
 }
 
+TEST_F(CliTest, SecondsThatAreNoneAreUsage) {
+  for (const char* seconds : {"40s", "0", "-1", "inf", "nan", ""}) {
+    ExpectOneLine(Run({"run", "steady", "--time-limit", seconds}), 2,
+                  {"USAGE: --time-limit: ", "is no number of seconds above 0, such as 40 or 2.5"});
+  }
+  ExpectOneLine(Run({"run", "steady", "--stall-limit", "3s"}), 2, {"USAGE", "'3s'"});
+}
+
 TEST_F(CliTest, MemoryWithoutAUnitIsUsage) {
   ExpectOneLine(Run({"boot", "--memory", "12"}), 2, {"USAGE", "12", "unit"});
 }

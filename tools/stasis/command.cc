@@ -15,6 +15,7 @@
 #include "tools/harness/startup_trace.h"
 #include "tools/nested/nested.h"
 #include "tools/stasis/monitor_options.h"
+#include "tools/stasis/seconds_check.h"
 
 namespace stasis {
 namespace {
@@ -41,12 +42,12 @@ void AddMachineOptions(CLI::App* command, MachineOptions* options) {
   command
       ->add_option("--time-limit", options->time_limit_seconds,
                    "Ends the guest after that many seconds")
-      ->check(CLI::PositiveNumber);
+      ->check(SecondsAboveZero());
   command
       ->add_option("--boot-limit", options->boot_limit_seconds,
                    "The guest's agent must be there after that many seconds (default: 60, and 180 "
                    "in the nested lane)")
-      ->check(CLI::PositiveNumber);
+      ->check(SecondsAboveZero());
   command
       ->add_option("--dump", options->dump,
                    "When to write a dump of the machine: never, fail (and when asked for), always")

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "tools/monitor/live_view.h"
 #include "tools/nested/nested.h"
+#include "tools/stasis/seconds_check.h"
 
 namespace stasis {
 namespace {
@@ -31,7 +32,7 @@ void AddMonitorOptions(CLI::App* command, MonitorOptions* options) {
       ->add_option("--stall-limit", options->stall_limit_seconds,
                    "A task that waits longer for a CPU, in seconds, is a failure (default: 3, and 9 "
                    "in the nested lane; with sched_ext at most 0.8 of its watchdog's)")
-      ->check(CLI::PositiveNumber);
+      ->check(SecondsAboveZero());
 }
 
 ShownGuest::ShownGuest(const MonitorOptions& options, const std::string& what) : what_(what) {

@@ -396,7 +396,10 @@ class FakeKernel : public MemoryImage {
     types.Add("dl_rq", {{"root", "rb_root_cached"}, {"dl_nr_running", "u32"}});
     types.Add("sched_domain", {{"parent", "*sched_domain"}, {"flags", "u32"}, {"level", "u32"},
                                {"name", "*char"}, {"span_weight", "u32"}, {"span", "u64[0]"}});
-    types.Add("rq", {{"online", "i32"}, {"clock", "u64"}, {"nr_running", "u32"},
+    types.Add("atomic_t", {{"counter", "i32"}});
+    types.Add("qspinlock", {{"val", "atomic_t"}});
+    types.Add("raw_spinlock", {{"raw_lock", "qspinlock"}});
+    types.Add("rq", {{"__lock", "raw_spinlock"}, {"online", "i32"}, {"clock", "u64"}, {"nr_running", "u32"},
                      {"nr_switches", "u64"}, {"cfs", "cfs_rq"}, {"rt", "rt_rq"}, {"dl", "dl_rq"},
                      {"scx", "scx_rq"}, {"curr", "*task_struct"}, {"idle", "*task_struct"},
                      {"idle_stamp", "u64"}, {"sd", "*sched_domain"},
