@@ -25,9 +25,10 @@ struct MonitorLimits {
   absl::Duration bypass = absl::Seconds(2);
   absl::Duration lock_held = absl::Seconds(2);
 
+  // For a slower host. A lock is only looked at where the virtual CPU ran: no factor for that.
   MonitorLimits operator*(double factor) const {
     return {stall * factor, idle_beside_waiters * factor, imbalance * factor, bypass * factor,
-            lock_held * factor};
+            lock_held};
   }
 };
 // Of a sched_ext scheduler's own watchdog: before that tears down what there is to be seen.
