@@ -12,8 +12,7 @@
 
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
-#include "tools/e2e/boot_case.h"
-#include "tools/kernels/kernel_store.h"
+#include "tools/e2e/built_schedulers.h"
 #include "tools/stasis/run_stasis.h"
 
 namespace stasis {
@@ -22,23 +21,14 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-constexpr char kKernel[] = "sched-test";
 constexpr size_t kWorkers = 6;
 
 class InspectScxTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (const std::string why = WhyNot({.kernel = kKernel}); !why.empty()) GTEST_SKIP() << why;
-    const Environment environment = ProcessEnvironment();
-    const auto cache = CacheDirectory(environment);
-    ASSERT_TRUE(cache.ok()) << cache.status();
-    const auto kernel = KernelStore(*cache).Resolve(kKernel, environment);
-    ASSERT_TRUE(kernel.ok()) << kernel.status();
-    schedulers_ = *cache + "/schedulers/" + kernel->release;
-    if (access((schedulers_ + "/scx_broken").c_str(), X_OK) != 0) {
-      GTEST_SKIP() << "no schedulers for kernel " << kernel->release
-                   << " in the cache: run 'tools/schedulers/build'";
-    }
+    const BuiltSchedulers built = FindBuiltSchedulers();
+    if (!built.why_not.empty()) GTEST_SKIP() << built.why_not;
+    schedulers_ = built.folder;
     std::string name = testing::TempDir() + "/inspect_scx_test.XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     directory_ = name;
@@ -108,7 +98,7 @@ void ExpectQueuesAndTasksAgree(const nlohmann::json& view) {
 }
 
 TEST_F(InspectScxTest, SchedulersAreSeenAtWorkAtFaultAndAfterTheirEnd) {
-  std::vector<std::string> arguments = {"shell", "--kernel", kKernel, "--topology", "2c",
+  std::vector<std::string> arguments = {"shell", "--kernel", kSchedulerKernel, "--topology", "2c",
                                         "--dump-dir", directory_};
   for (const char* name : {"scx_simple", "scx_qmap", "scx_broken"}) {
     arguments.insert(arguments.end(), {"--include", schedulers_ + "/" + name});

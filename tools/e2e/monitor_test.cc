@@ -11,7 +11,7 @@
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tools/e2e/boot_case.h"
-#include "tools/kernels/kernel_store.h"
+#include "tools/e2e/built_schedulers.h"
 #include "tools/stasis/run_stasis.h"
 
 namespace stasis {
@@ -129,19 +129,21 @@ TEST_F(MonitorTest, TasksThatACpusetHoldsOnOneCpuAreToldAndTopShowsThem) {
 class BrokenSchedulerTest : public MonitorTest {
  protected:
   void SetUp() override {
-    if (const std::string why = WhyNot({.kernel = "sched-test"}); !why.empty()) GTEST_SKIP() << why;
-    const Environment environment = ProcessEnvironment();
-    const absl::StatusOr<std::string> cache = CacheDirectory(environment);
-    ASSERT_TRUE(cache.ok()) << cache.status();
-    const absl::StatusOr<ResolvedKernel> kernel =
-        KernelStore(*cache).Resolve("sched-test", environment);
-    ASSERT_TRUE(kernel.ok()) << kernel.status();
-    schedulers_ = absl::StrCat(*cache, "/schedulers/", kernel->release);
-    const std::string program = schedulers_ + "/scx_broken";
-    if (access(program.c_str(), X_OK) != 0) {
-      GTEST_SKIP() << "no " << program << ": run 'tools/schedulers/build'";
-    }
+    const BuiltSchedulers built = FindBuiltSchedulers();
+    if (!built.why_not.empty()) GTEST_SKIP() << built.why_not;
+    schedulers_ = built.folder;
     MonitorTest::SetUp();
+  }
+
+  // A scenario on two CPUs under scx_broken with `arguments` (TOML).
+  std::string Broken(const std::string& arguments, const std::string& duration,
+                     const std::string& cgroups) {
+    return Write("broken.toml", absl::StrCat("duration = \"", duration, R"("
+[machine]
+topology = "1n1l2c1t"
+[scheduler]
+name = "scx_broken"
+args = [)", arguments, "]\n", cgroups, "[expect]\nmin_iterations = 1\n"));
   }
 
   std::string schedulers_;
@@ -149,25 +151,17 @@ class BrokenSchedulerTest : public MonitorTest {
 
 // Each wait is a few seconds long, which is within the watchdog's limit.
 TEST_F(BrokenSchedulerTest, TaskThatASchedulerStarvesIsFoundInItsQueue) {
-  const std::string scenario = Write("starve.toml", R"(
-duration = "8s"
-[machine]
-topology = "1n1l2c1t"
-[scheduler]
-name = "scx_broken"
-args = ["starve", "victim"]
+  const std::string scenario = Broken(R"("starve", "victim")", "8s", R"(
 [[cgroup]]
 name = "victim"
 work = [{ kind = "cpu_spin", workers = 1 }]
 [[cgroup]]
 name = "others"
 work = [{ kind = "cpu_spin", workers = 2 }]
-[expect]
-min_iterations = 1
 )");
 
   const StasisRun run =
-      Run({"run", "--kernel", "sched-test", "--stall-limit", "1.2", scenario});
+      Run({"run", "--kernel", kSchedulerKernel, "--stall-limit", "1.2", scenario});
 
   EXPECT_EQ(run.exit_code, 1) << run.output << run.error;
   EXPECT_THAT(run.output, ContainsRegex("^FAIL: scheduler: cpu_spin \\(pid [0-9]+, cgroup [^ ]*/victim\\) has "
@@ -178,21 +172,13 @@ min_iterations = 1
 
 // Twenty milliseconds for every wake-up, with the runqueue's lock held.
 TEST_F(BrokenSchedulerTest, SchedulerThatBurnsTimeInACallbackIsNamed) {
-  const std::string scenario = Write("burn.toml", R"(
-duration = "8s"
-[machine]
-topology = "1n1l2c1t"
-[scheduler]
-name = "scx_broken"
-args = ["burn"]
+  const std::string scenario = Broken(R"("burn")", "8s", R"(
 [[cgroup]]
 name = "work"
 work = [{ kind = "pipe_ping", workers = 4 }]
-[expect]
-min_iterations = 1
 )");
 
-  const StasisRun run = Run({"run", "--kernel", "sched-test", scenario});
+  const StasisRun run = Run({"run", "--kernel", kSchedulerKernel, scenario});
 
   EXPECT_LE(run.exit_code, 1) << run.output << run.error;
   EXPECT_EQ(Finding("lock-held")["severity"], "warning") << json_["monitor"];
@@ -213,7 +199,7 @@ for fault in leak_dsq wrong_cpu; do
 done
 )sh";
 
-  const StasisRun run = Run({"shell", "--kernel", "sched-test", "--topology", "2c", "--include",
+  const StasisRun run = Run({"shell", "--kernel", kSchedulerKernel, "--topology", "2c", "--include",
                              schedulers_ + "/scx_broken", "--exec", script});
 
   EXPECT_EQ(run.exit_code, 0) << run.output << run.error;
@@ -225,21 +211,13 @@ done
 
 // A callback that does not come back, with the runqueue's lock held and interrupts off.
 TEST_F(BrokenSchedulerTest, CpuThatHangsInACallbackIsNamed) {
-  const std::string scenario = Write("hang.toml", R"(
-duration = "4s"
-[machine]
-topology = "1n1l2c1t"
-[scheduler]
-name = "scx_broken"
-args = ["hang"]
+  const std::string scenario = Broken(R"("hang")", "4s", R"(
 [[cgroup]]
 name = "work"
 work = [{ kind = "cpu_spin", workers = 2 }]
-[expect]
-min_iterations = 1
 )");
 
-  const StasisRun run = Run({"run", "--kernel", "sched-test", "--stall-limit", "4", scenario});
+  const StasisRun run = Run({"run", "--kernel", kSchedulerKernel, "--stall-limit", "4", scenario});
 
   EXPECT_EQ(run.exit_code, 1) << run.output << run.error;
   EXPECT_THAT(run.output,

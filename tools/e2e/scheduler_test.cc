@@ -12,8 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
-#include "tools/harness/lane.h"
-#include "tools/kernels/kernel_store.h"
+#include "tools/e2e/built_schedulers.h"
 #include "tools/stasis/run_stasis.h"
 
 namespace stasis {
@@ -24,7 +23,6 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr char kKernel[] = "sched-test";
 constexpr int kSoakRuns = 20;
 
 struct SchedulerScenario {
@@ -51,21 +49,9 @@ constexpr SchedulerScenario kScenarios[] = {
 class SchedulerTest : public ::testing::TestWithParam<SchedulerScenario> {
  protected:
   void SetUp() override {
-    const absl::StatusOr<Lane> lane = ChooseLane(Accel::kAuto);
-    if (!lane.ok()) GTEST_SKIP() << lane.status().message();
-    const Environment environment = ProcessEnvironment();
-    const absl::StatusOr<std::string> cache = CacheDirectory(environment);
-    ASSERT_TRUE(cache.ok()) << cache.status();
-    const absl::StatusOr<ResolvedKernel> kernel = KernelStore(*cache).Resolve(kKernel, environment);
-    if (!kernel.ok()) {
-      GTEST_SKIP() << "no kernel sched-test in the cache: run 'stasis kernel build --source debian "
-                      "--fragment testdata/kernel/sched-test.fragment --name sched-test'";
-    }
-    schedulers_ = absl::StrCat(*cache, "/schedulers/", kernel->release);
-    if (access((schedulers_ + "/scx_broken").c_str(), X_OK) != 0) {
-      GTEST_SKIP() << "no schedulers for kernel " << kernel->release
-                   << " in the cache: run 'tools/schedulers/build'";
-    }
+    const BuiltSchedulers built = FindBuiltSchedulers();
+    if (!built.why_not.empty()) GTEST_SKIP() << built.why_not;
+    schedulers_ = built.folder;
     std::string name = ::testing::TempDir() + "/scheduler_test.XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     directory_ = name;
@@ -84,7 +70,7 @@ class SchedulerTest : public ::testing::TestWithParam<SchedulerScenario> {
   StasisRun Run(std::vector<std::string> arguments) {
     const std::string json = directory_ + "/result.json";
     fs::remove(json);
-    arguments.insert(arguments.begin() + 2, {"--kernel", kKernel, "--json", json});
+    arguments.insert(arguments.begin() + 2, {"--kernel", kSchedulerKernel, "--json", json});
     RunStasisOptions options;
     options.time_limit = std::chrono::seconds(400);
     StasisRun run = RunStasis(arguments, options);
