@@ -74,7 +74,10 @@ struct Axis {
   }
 };
 
-Axis SamplesAxis(const json& samples) {
+// The same for all charts of a run; for one that has no end, as long as `samples` of it.
+Axis RunAxis(const json& result, const json& samples) {
+  const double start = Number(At(result, "start_ns")), end = Number(At(result, "end_ns"));
+  if (start > 0 && end > start) return {start, end};
   const json& ends = List(samples, "ends_ns");
   return {Number(At(samples, "begin_ns")), ends.empty() ? 1 : Number(ends.back())};
 }
@@ -132,7 +135,7 @@ std::string WorkerLanes(const json& result) {
   const json& ends = List(samples, "ends_ns");
   const json& lanes = List(samples, "workers");
   if (ends.empty() || lanes.empty()) return "";
-  const Axis axis = SamplesAxis(samples);
+  const Axis axis = RunAxis(result, samples);
   const auto workers = WorkersOf(result);
   const size_t rows = std::min(lanes.size(), kMostRows);
   const double bottom = static_cast<double>(rows) * kRow;
@@ -194,7 +197,7 @@ std::string CpuDepth(const json& result) {
     }
   }
   if (depth.empty()) return "";
-  const Axis axis = SamplesAxis(samples);
+  const Axis axis = RunAxis(result, samples);
   const size_t rows = std::min(depth.size(), kMostRows);
   const double bottom = static_cast<double>(rows) * kRow;
   std::string svg = Open(bottom + 18, "workers on each CPU");
@@ -226,7 +229,7 @@ std::string RunqueueDepth(const json& result) {
   for (const json& cpu : cpus) {
     for (const json& value : List(cpu, "most")) most = std::max(most, Number(value));
   }
-  const Axis axis = SamplesAxis(series);
+  const Axis axis = RunAxis(result, series);
   const size_t rows = std::min(cpus.size(), kMostRows);
   const double bottom = static_cast<double>(rows) * kRow;
   std::string svg = Open(bottom + 18, "runqueue depth");
@@ -241,8 +244,9 @@ std::string RunqueueDepth(const json& result) {
     for (size_t i = 0; i < ends.size(); ++i) {
       const double to = Number(ends[i]), x = axis.X(from);
       const double tasks = i < mean.size() ? Number(mean[i]) : 0;
+      const bool shown = to > axis.begin_ns && from < axis.end_ns;
       from = to;
-      if (tasks <= 0) continue;
+      if (tasks <= 0 || !shown) continue;
       const double runs = i < busy.size() ? Number(busy[i]) : 0;
       // Tasks that wait for a CPU which idles are a colour of their own.
       svg += Rect(x, y + 1, axis.X(to) - x, kRow - 2, runs > 0 ? "var(--accent)" : "var(--bad)",
@@ -269,8 +273,7 @@ std::string RunqueueDepth(const json& result) {
 std::string Throughput(const json& result) {
   const json &marks = List(result, "marks_ns"), &groups = List(result, "groups");
   if (marks.size() < 3 || groups.empty()) return "";
-  const double start = Number(At(result, "start_ns"));
-  const Axis axis{start, Number(At(result, "end_ns"))};
+  const Axis axis = RunAxis(result, result);
   constexpr double kHeight = 160;
   // Each group against its own best: kinds of work count different things.
   std::string svg = Open(kHeight + 18, "throughput over time");

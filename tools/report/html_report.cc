@@ -234,9 +234,9 @@ std::string Section(const json& result) {
       "<section>\n", Header(result), Expectations(result), Steps(result),
       Chart("Who ran where", "Colour: CPU; strength: share of the time; red below: it waited.",
             html::WorkerLanes(result)),
-      Chart("Workers on each CPU", "The darker, the more wanted it.", html::CpuDepth(result)),
+      Chart("Workers on each CPU", "The stronger the colour, the more wanted it.", html::CpuDepth(result)),
       Chart("Runqueue depth",
-            "Tasks that ran or waited, as the host saw it: the darker, the more; red: they wait and "
+            "Tasks that ran or waited, as the host saw it: the stronger the colour, the more; red: they wait and "
             "the CPU idles; lines: when a task that was found waiting last ran.",
             html::RunqueueDepth(result)),
       Chart("Throughput", "Each group against its own best.", html::Throughput(result)),
