@@ -245,6 +245,19 @@ TEST_F(RunqueueViewTest, IdleTimeIsByTheFurthestClock) {
   EXPECT_THAT(RunqueuesText(view, {}), HasSubstr("swapper/0 (pid 0), idle for 7.00 s"));
 }
 
+TEST_F(RunqueueViewTest, LocksAndWhetherSomebodyWaitsForThemAreShown) {
+  kernel_.Set("rq", kernel_.Runqueue(0), "__lock.raw_lock.val.counter", 0x40001);
+  kernel_.Set("rq", kernel_.Runqueue(1), "__lock.raw_lock.val.counter", 1);
+
+  const SchedulerView view = Read();
+
+  EXPECT_THAT(RunqueuesText(view, {.cpu = 0}), HasSubstr(", runqueue locked and waited for\n"));
+  EXPECT_THAT(RunqueuesText(view, {.cpu = 1}), HasSubstr(", runqueue locked\n"));
+  const nlohmann::json runqueues = ToJson(view)["runqueues"];
+  EXPECT_EQ(runqueues[0]["lock"], (nlohmann::json{{"held", true}, {"contended", true}}));
+  EXPECT_EQ(runqueues[1]["lock"], (nlohmann::json{{"held", true}, {"contended", false}}));
+}
+
 TEST_F(RunqueueViewTest, CpuWithTheLongestWaitComesFirst) {
   kernel_.Set("rq", kernel_.Runqueue(1), "clock", 9'000'000'000);
   const uint64_t starved = Fair(70, "starved", 1);

@@ -139,6 +139,9 @@ std::string Remarks(const SchedulerView& view, const RunqueueView& rq) {
     absl::StrAppend(&text, ", no tick for ", Jiffies(view, *rq.tick_behind_jiffies));
   }
   if (rq.bypassing.value_or(false)) text += ", sched_ext bypassed";
+  if (const uint32_t lock = rq.lock.value_or(0); IsHeld(lock)) {
+    text += IsContended(lock) ? ", runqueue locked and waited for" : ", runqueue locked";
+  }
   return text;
 }
 

@@ -128,6 +128,7 @@ class Reader {
       view.bypassing = IsBypassing(kernel_, cpu, rq);
     }
     view.switches = rq.NumberOr("nr_switches", 0);
+    if (const auto lock = rq.Number(kRunqueueLock)) view.lock = static_cast<uint32_t>(*lock);
     if (const auto current = rq.Pointed("curr")) {
       view.current_pid = static_cast<int>(current->NumberOr("pid", 0));
       view.current_comm = current->Text("comm");
@@ -292,6 +293,9 @@ nlohmann::json ToJson(const SchedulerView& view) {
     Put(&object, "tick_stopped", rq.tick_stopped);
     Put(&object, "tick_behind_jiffies", rq.tick_behind_jiffies);
     Put(&object, "bypassing", rq.bypassing);
+    if (rq.lock.has_value()) {
+      object["lock"] = {{"held", IsHeld(*rq.lock)}, {"contended", IsContended(*rq.lock)}};
+    }
     PutQueues(rq.queues, &object);
     runqueues.push_back(std::move(object));
   }

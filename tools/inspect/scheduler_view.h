@@ -61,8 +61,15 @@ struct RunqueueView {
   // How long ago its tick last came; of one that is not stopped it is 0 or 1 (7: not known).
   std::optional<uint64_t> tick_behind_jiffies;
   std::optional<bool> bypassing;  // sched_ext has fallen back to the kernel's own order
+  std::optional<uint32_t> lock;   // rq->__lock, a qspinlock: see IsHeld, IsContended
   RunqueueQueues queues;
 };
+
+// Of a qspinlock (include/asm-generic/qspinlock_types.h): the low byte is the holder's, who is not
+// named, the rest of those who wait.
+inline bool IsHeld(uint32_t qspinlock) { return (qspinlock & 0xff) != 0; }
+inline bool IsContended(uint32_t qspinlock) { return (qspinlock & ~0xffu) != 0; }
+inline constexpr char kRunqueueLock[] = "__lock.raw_lock.val.counter";
 
 struct SchedulerView {
   std::vector<RunqueueView> runqueues;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "tools/inspect/scheduler_view.h"
 
 namespace stasis {
 namespace {
@@ -71,7 +72,7 @@ absl::Status SchedulerSampler::Prepare() {
          .rt_throttled = Find("rq", {"rt.rt_throttled"}),
          .scx_flags = Find("rq", {"scx.flags"}),
          .fair_weight = Find("rq", {"cfs.load.weight"}),
-         .lock = Find("rq", {"__lock.raw_lock.val.counter", "__lock.raw_lock.locked"})};
+         .lock = Find("rq", {kRunqueueLock})};
   constexpr char kTask[] = "task_struct";
   task_ = {.on_rq = Find(kTask, {"on_rq"}),
            .on_cpu = Find(kTask, {"on_cpu"}),
@@ -259,8 +260,7 @@ void SchedulerSampler::ReadCpu(int cpu, CpuSample* out) {
     out->rt_priority = static_cast<int>(LoadOr(*current, task_.rt_priority, 0));
     out->rt_throttled = LoadOr(rq, rq_.rt_throttled, 0) != 0;
     out->fair_weight = Load(rq, rq_.fair_weight);
-    // kernel/locking/qspinlock.c: the low byte is the holder's, the rest is of those who wait.
-    if (const auto lock = Load(rq, rq_.lock)) out->locked = (*lock & 0xff) != 0;
+    if (const auto lock = Load(rq, rq_.lock)) out->locked = IsHeld(static_cast<uint32_t>(*lock));
     out->bypassing = bypass_bit_ != 0 && (LoadOr(rq, rq_.scx_flags, 0) & bypass_bit_) != 0;
     if (other_.tick_stopped.present) {  // a bit of its own before 6.9
       if (const auto stopped = Load(ticks_[cpu], other_.tick_stopped)) out->tick_stopped = *stopped != 0;
