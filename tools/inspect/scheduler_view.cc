@@ -166,9 +166,14 @@ class Reader {
       if (signal.has_value()) {
         const uint64_t end = signal->address() + head->offset;
         auto thread = kernel_.memory().Load<uint64_t>(end);
+        bool leader_seen = false;  // it is one of the list, and was taken above
         while (thread.has_value() && *thread != end && *thread != 0) {
           const uint64_t task = *thread - node->offset;
-          if (task != leader && !Take(task)) return;
+          if (task == leader && !leader_seen) {
+            leader_seen = true;
+          } else if (!Take(task)) {
+            return;
+          }
           thread = kernel_.memory().Load<uint64_t>(*thread);
         }
       }

@@ -189,6 +189,20 @@ TEST_F(SchedulerViewTest, KernelWithoutBtfIsToldApartFromOneWhoseBtfIsNonsense) 
   EXPECT_FALSE(Kernel::Open(&cut).ok());
 }
 
+// Found by the fuzzer: the leader is in the list as well, and was passed over for ever.
+TEST_F(SchedulerViewTest, LeaderWhoseThreadsLeadBackToItEndsTheList) {
+  const uint64_t leader = kernel_.AddTask(70, "leader");
+  const uint64_t node = leader + kernel_.types.Offset("task_struct", "thread_node.next");
+  kernel_.Store<uint64_t>(node, FakeKernel::V(node));
+  kernel_.Finish();
+  const auto opened = Kernel::Open(&kernel_);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+
+  const SchedulerView view = ReadScheduler(**opened);
+
+  EXPECT_THAT(view.unavailable, Contains(HasSubstr("in a circle")));
+}
+
 TEST(SchedulerViewBoundsTest, TasksBeyondTheBoundAreCutAndThatIsSaid) {
   FakeKernel kernel(1, {.memory_bytes = 64 << 20});
   for (size_t i = 1; i <= kMostViewedTasks; ++i) kernel.AddTask(static_cast<int>(i), "one of many");
