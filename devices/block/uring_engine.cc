@@ -59,7 +59,7 @@ class UringEngine : public BlockEngine {
         Prepare(transfer, *step);
         return;
       }
-      Complete(transfer, *step, *result);
+      Complete(transfer, *result);
     }
     finished_.push_back(transfer);
   }
@@ -82,7 +82,7 @@ class UringEngine : public BlockEngine {
       const int result = cqe->res;
       io_uring_cqe_seen(&ring_, cqe);
       if (transfer == nullptr) continue;  // of the cancellation itself
-      if (std::optional<IoStep> step = transfer->Next()) Complete(transfer, *step, result);
+      Complete(transfer, result);
       Submit(transfer);  // the next step, or to the finished ones
     }
     finished.insert(finished.end(), finished_.begin(), finished_.end());
@@ -106,10 +106,11 @@ class UringEngine : public BlockEngine {
   // had no thread for a step that blocks, as making one fails while a signal is pending (a freeze's,
   // time and again: io_uring/io-wq.c, create_worker_cont) or when threads are limited. The step was
   // not begun, so it is made here.
-  void Complete(IoTransfer* transfer, const IoStep& step, int64_t result) {
+  void Complete(IoTransfer* transfer, int64_t result) {
     if (result == -ECANCELED && !cancelled_) {
+      const std::optional<IoStep> step = transfer->Next();  // still the same
       gate_->Leave();
-      result = MakeSystemCall(fd_, step);
+      result = MakeSystemCall(fd_, *step);
       if (!gate_->Enter()) result = -ECANCELED;
     }
     transfer->Done(result);

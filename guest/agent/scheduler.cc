@@ -155,10 +155,9 @@ void Scheduler::Follow(uint64_t now) {
       return FollowAttaching(now);
     case Phase::kAttached:
       if (!program_runs_) return BeginEnding(SchedulerEndKind::kExited, now);
-      if (!seen_.attached() || came_back()) {
-        return BeginEnding(SchedulerEndKind::kKernel, now);
-      }
+      if (!seen_.attached()) return BeginEnding(SchedulerEndKind::kKernel, now);
       if (seen_.ops != figures_.ops) return BeginEnding(SchedulerEndKind::kReplaced, now);
+      if (came_back()) return BeginEnding(SchedulerEndKind::kKernel, now);
       if (auto events = ReadSchedExtEvents(root_); !events.empty()) {
         figures_.events = std::move(events);
       }
@@ -193,7 +192,7 @@ void Scheduler::FollowAttaching(uint64_t now) {
 
 void Scheduler::FollowHotplug(uint64_t now) {
   if (phase_ != Phase::kAttached || !program_runs_ || !cpus_changed_ns_.has_value()) return;
-  if (seen_.attached() && !came_back()) return;
+  if (seen_.attached() && (!came_back() || seen_.ops != figures_.ops)) return;
   if (now > *cpus_changed_ns_ + Ns(limits_.after_hotplug)) return;
   ++figures_.restarts;
   attached_seq_ = std::max(attached_seq_ + 1, seen_.sequence());
@@ -203,7 +202,15 @@ void Scheduler::FollowHotplug(uint64_t now) {
 
 void Scheduler::FollowRestarting(uint64_t now) {
   if (!program_runs_) return BeginEnding(SchedulerEndKind::kExited, now);
-  if (seen_.attached() && seen_.ops == figures_.ops) {
+  // Hotplug may also have shown a fault, after which a program comes back as well.
+  const KernelLog::Disabled& kernel = kernel_log_.ReadDisabled();
+  if (kernel.found && KindOfReason(kernel.reason) != SchedulerEndKind::kUnregistered) {
+    return BeginEnding(SchedulerEndKind::kKernel, now);
+  }
+  if (seen_.attached() && seen_.ops != figures_.ops) {
+    return BeginEnding(SchedulerEndKind::kReplaced, now);
+  }
+  if (seen_.attached()) {
     attached_seq_ = std::max(attached_seq_, seen_.sequence());
     phase_ = Phase::kAttached;
   } else if (now > deadline_ns_) {

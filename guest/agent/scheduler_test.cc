@@ -298,6 +298,30 @@ TEST_F(SchedulerTest, ComingBackWithoutACauseIsAnEnd) {
   EXPECT_EQ(figures().restarts, 0u);
 }
 
+TEST_F(SchedulerTest, FaultThatHotplugShowsIsAnEndThoughItComesBack) {
+  Make({.attach = absl::Seconds(20), .last_words = absl::Milliseconds(200)});
+  Attach(Program("show simple; stay"));
+  scheduler_->CpusChanged(MonotonicNs());
+  std::ofstream(root_ + "/dev/kmsg", std::ios::app)
+      << "3,1,1,-;sched_ext: BPF scheduler \"simple\" disabled (runtime error)\n";
+  std::ofstream(root_ + "/sys/kernel/sched_ext/enable_seq") << "2\n";
+  RunUntil(Phase::kEnded);
+
+  EXPECT_EQ(End().kind, SchedulerEndKind::kRuntimeError);
+}
+
+TEST_F(SchedulerTest, AnotherSchedulerInItsPlaceIsNamedThoughTheKernelCountedIt) {
+  Make({.attach = absl::Seconds(20), .last_words = absl::Milliseconds(200)});
+  Attach(Program("show simple; echo 1 > $K/enable_seq; until [ -e $K/go ]; do sleep 0.01; done; "
+                 "echo 2 > $K/enable_seq; show other; stay"));
+  scheduler_->CpusChanged(MonotonicNs());
+  std::ofstream(root_ + "/sys/kernel/sched_ext/go") << "";
+  RunUntil(Phase::kEnded);
+
+  EXPECT_EQ(End().kind, SchedulerEndKind::kReplaced);
+  EXPECT_EQ(End().message, "it shows other");
+}
+
 TEST_F(SchedulerTest, ProgramThatGoesWhenACpuGoesHasEnded) {
   Attach(Program("show simple; until [ -e $K/go ]; do sleep 0.01; done; hide; "
                  "echo 'EXIT: unregistered from the main kernel (cpu 2 going offline)' >&2"));

@@ -273,7 +273,7 @@ std::string RunqueueDepth(const json& result) {
 std::string Throughput(const json& result) {
   const json &marks = List(result, "marks_ns"), &groups = List(result, "groups");
   if (marks.size() < 3 || groups.empty()) return "";
-  const Axis axis = RunAxis(result, result);
+  const Axis axis = RunAxis(result, At(result, "samples"));
   constexpr double kHeight = 160;
   // Each group against its own best: kinds of work count different things.
   std::string svg = Open(kHeight + 18, "throughput over time");
